@@ -1,0 +1,70 @@
+"""numsim: run a feature-learning theorem inside its own assumptions and see, number by number, if it holds.
+
+Names are loaded when first used, so that ``import numsim`` costs little more than nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import theory
+    from .config import Experiment
+    from .contrastive import info_nce, power_matrix, pretrain
+    from .experiment import Instance, draw, run
+    from .faults import ConfigError
+    from .levels import load
+    from .result import Result, load_result
+    from .space import compress
+    from .supervised import logistic_loss, train
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ConfigError": "faults",
+    "Experiment": "config",
+    "Instance": "experiment",
+    "Result": "result",
+    "compress": "space",
+    "draw": "experiment",
+    "info_nce": "contrastive",
+    "load": "levels",
+    "load_result": "result",
+    "logistic_loss": "supervised",
+    "power_matrix": "contrastive",
+    "pretrain": "contrastive",
+    "run": "experiment",
+    "theory": "",
+    "train": "supervised",
+}
+
+__all__ = [
+    "ConfigError",
+    "Experiment",
+    "Instance",
+    "Result",
+    "compress",
+    "draw",
+    "info_nce",
+    "load",
+    "load_result",
+    "logistic_loss",
+    "power_matrix",
+    "pretrain",
+    "run",
+    "theory",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'numsim' has no attribute {name!r}")
+    if not _HOMES[name]:
+        return import_module(f".{name}", __name__)
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])
