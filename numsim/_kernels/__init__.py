@@ -1,0 +1,1 @@
+"""Numba kernels: arrays in, arrays out; no checks, no randomness (the modules above do both)."""

@@ -1,0 +1,355 @@
+"""Contrastive pre-training of the linear CNN: InfoNCE, its gradient, the power matrix, the dynamics.
+
+With z_i = y_i mu + xi_i, P = W z^T (M, n0), P~ = W z~^T, s_ii' = <P_i, P_i'>, s_i+ = <P_i, P~_i> and row
+softmax p over {i+} and {i' != i},
+
+    L = -(1/n0) sum_i log p_i+                                                                       (1)
+    dL/dW = (1/(n0 tau)) (C z + C~ z~),                                                              (2)
+        C_ri = sum_i' (p_ii' + p_i'i) P_ri' + (p_i+ - 1) P~_ri,    C~_ri = (p_i+ - 1) P_ri.
+
+Derivation: dL/ds_i+ = (p_i+ - 1)/(n0 tau), dL/ds_ii' = p_ii'/(n0 tau); s_ii' is bilinear in P and P, so
+that P_i receives p_ii' P_i' from row i and p_i'i P_i' from row i'; s_i+ gives P~_i to z_i and P_i to z~_i.
+All filters share the same symmetric map: dL/dw_r = H(W) w_r (theory.md section 2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ._kernels import descent
+from .data import mix_views
+from .dynamics import NON_FINITE, STATUSES, Descent, Progress, check_rate, check_steps, descend
+from .space import Space, lower_factor, pad
+
+__all__ = [
+    "FreshDescent",
+    "alignment",
+    "info_nce",
+    "power_matrix",
+    "pretrain",
+    "pretrain_fresh_views",
+    "top_eigenpairs",
+]
+
+Floats = npt.NDArray[np.float64]
+
+LINEAR_END = 0.3
+"""The linear stage ends at the first step with max |s_ii'| / temperature above this (design.md)."""
+
+
+def _buffers(filters: int, n: int) -> descent.ContrastiveBuffers:
+    """Scratch arrays of one pre-training step for M filters and n samples."""
+    return descent.ContrastiveBuffers(
+        np.empty((filters, n)),
+        np.empty((filters, n)),
+        np.empty((n, n)),
+        np.empty((4, n)),
+        np.empty(1024),
+        np.empty((filters, 2 * n)),
+        np.empty((filters, 2 * n)),
+    )
+
+
+def _checked_views(z: npt.ArrayLike, z_aug: npt.ArrayLike) -> tuple[Floats, Floats]:
+    z, z_aug = np.asarray(z, dtype=np.float64), np.asarray(z_aug, dtype=np.float64)
+    if z.ndim != 2 or z_aug.shape != z.shape or len(z) == 0:
+        raise ValueError(
+            f"z has shape {z.shape} and z_aug {z_aug.shape}, expected the same (n0, D) for both, n0 >= 1: "
+            "row i of z_aug is the augmented view of row i of z"
+        )
+    for name, array in (("z", z), ("z_aug", z_aug)):
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} holds NaN or infinite entries")
+    return z, z_aug
+
+
+def _checked_filters(W: npt.ArrayLike, width: int) -> Floats:
+    W = np.asarray(W, dtype=np.float64)
+    if W.ndim != 2 or W.shape[1] != width or len(W) == 0:
+        raise ValueError(f"W has shape {W.shape}, expected (M, {width}): one filter a row, as wide as z")
+    if not np.isfinite(W).all():
+        raise ValueError("W holds NaN or infinite entries")
+    return W
+
+
+def _check_temperature(temperature: float) -> None:
+    if not (np.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"temperature is {temperature}, expected a positive finite number")
+
+
+def info_nce(
+    W: npt.ArrayLike, z: npt.ArrayLike, z_aug: npt.ArrayLike, *, temperature: float = 1.0
+) -> tuple[float, Floats]:
+    """InfoNCE loss (1) of the linear CNN and its gradient (2).
+
+    Parameters
+    ----------
+    W : (M, D) filters.
+    z, z_aug : (n0, D) patch sums and their augmented views; negatives are the un-augmented z_i'.
+    temperature : tau > 0.
+
+    Returns
+    -------
+    loss : float; log n0 at W = 0.
+    grad : (M, D).
+
+    Raises
+    ------
+    ValueError : shapes that do not fit, NaN or infinite entries, temperature <= 0, similarities beyond
+        float64.
+
+    Source: theory.md sections 1 and 2. Stable for similarities of any size.
+    """
+    z, z_aug = _checked_views(z, z_aug)
+    W = _checked_filters(W, z.shape[1])
+    _check_temperature(temperature)
+    n = len(z)
+    inner = np.concatenate([W @ z.T, W @ z_aug.T], axis=1)
+    buffers = _buffers(len(W), n)
+    descent.similarities(inner, buffers)
+    loss = descent.info_nce_increments(inner, temperature, buffers)
+    if not (np.isfinite(loss) and np.isfinite(buffers.increments).all()):
+        raise ValueError("similarities <F(z_i), F(z_i')> exceed the range of float64: scale W or z down")
+    grad: Floats = (buffers.increments[:, :n] @ z + buffers.increments[:, n:] @ z_aug) / (n * temperature)
+    return float(loss), grad
+
+
+def power_matrix(
+    z: npt.ArrayLike, z_aug: npt.ArrayLike, *, learning_rate: float, temperature: float = 1.0
+) -> Floats:
+    """The matrix A (D, D) of claim P1: pre-training of small filters is w <- (I + A) w.
+
+    A = (eta/(n0^2 tau)) sum_i sum_{i' != i} (z_i z~_i^T + z~_i z_i^T - z_i z_i'^T - z_i' z_i^T)
+      = (eta/(n0^2 tau)) [(n0 - 1)(z^T z~ + z~^T z) + 2 z^T z - 2 s s^T],  s = sum_i z_i,
+
+    which is -eta H(0): gradient (2) with all softmax weights 1/n0.
+
+    Parameters
+    ----------
+    z, z_aug : (n0, D), as for ``info_nce``.
+    learning_rate, temperature : eta and tau, positive.
+
+    Raises
+    ------
+    ValueError : as ``info_nce``.
+
+    Source: theory.md P1; Zhang and Cao, Lemma 5.1.
+    """
+    z, z_aug = _checked_views(z, z_aug)
+    check_rate(learning_rate)
+    _check_temperature(temperature)
+    n = len(z)
+    cross = z.T @ z_aug
+    total = z.sum(axis=0)
+    scale = learning_rate / (n**2 * temperature)
+    A: Floats = scale * ((n - 1) * (cross + cross.T) + 2.0 * (z.T @ z) - 2.0 * np.outer(total, total))
+    return A
+
+
+def top_eigenpairs(
+    z: Floats, z_aug: Floats, *, learning_rate: float, temperature: float, count: int = 1
+) -> tuple[Floats, Floats]:
+    """Largest eigenvalues (count,), descending, and unit eigenvectors (D, count) of the power matrix.
+
+    By Lanczos on products with z and z~ (never forming A) unless D is small; the start vector is fixed.
+    """
+    n, width = z.shape
+    if width <= 400:
+        A = power_matrix(z, z_aug, learning_rate=learning_rate, temperature=temperature)
+        values, vectors = np.linalg.eigh(A)
+        return values[::-1][:count].copy(), vectors[:, ::-1][:, :count].copy()
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
+    total = z.sum(axis=0)
+    scale = learning_rate / (n**2 * temperature)
+
+    def product(v: Floats) -> Floats:
+        v = v.reshape(width)
+        first, second = z @ v, z_aug @ v
+        both = z.T @ ((n - 1) * second + 2.0 * first) + z_aug.T @ ((n - 1) * first)
+        result: Floats = scale * (both - 2.0 * total * (total @ v))
+        return result
+
+    operator = LinearOperator((width, width), matvec=product, dtype=np.float64)
+    start = np.random.default_rng(0).standard_normal(width)
+    values, vectors = eigsh(operator, k=count, which="LA", v0=start)
+    order = np.argsort(values)[::-1]
+    return values[order], vectors[:, order]
+
+
+def pretrain(
+    W: npt.ArrayLike,
+    z: npt.ArrayLike,
+    z_aug: npt.ArrayLike,
+    *,
+    learning_rate: float,
+    temperature: float = 1.0,
+    max_steps: int,
+    stop_at_linear_end: bool = True,
+    record: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[Floats, Descent]:
+    """Gradient descent on InfoNCE with one fixed view per sample.
+
+    In Gram form, with R = [P | P~] (M, 2 n0) and the Gram matrix G of [z; z~]:
+    R <- R - (eta/(n0 tau)) [C | C~] G, which is (2) multiplied by [z; z~]^T. The descent's coefficients are
+    those of w_r - w_r^0 on z and z~.
+
+    Parameters
+    ----------
+    W, z, z_aug, temperature : as for ``info_nce``; learning_rate : eta.
+    max_steps : the most steps to take.
+    stop_at_linear_end : stop at the first step with max |s_ii'| / temperature > 0.3, i' != i.
+    record : states kept at most, evenly spaced (None: up to 200); progress : called as progress(step, loss).
+
+    Returns
+    -------
+    W : (M, D) last filters (NaN if not finite).
+    descent : status "linear_end", "max_steps" or "non_finite", and the recorded states.
+
+    Raises
+    ------
+    ValueError : as ``info_nce``, and for a step size that is not positive.
+    """
+    z, z_aug = _checked_views(z, z_aug)
+    W = _checked_filters(W, z.shape[1])
+    _check_temperature(temperature)
+    check_rate(learning_rate)
+    check_steps(max_steps)
+    both = np.concatenate([z, z_aug])
+    gram = both @ both.T
+    buffers = _buffers(len(W), len(z))
+
+    def loop(state: descent.State, limits: descent.Limits, recorder: descent.Recorder) -> int:
+        return descent.pretrain(
+            state, gram, float(temperature), float(learning_rate), limits, recorder, buffers
+        )
+
+    run = descend(
+        loop,
+        W @ both.T,
+        max_steps=max_steps,
+        threshold=LINEAR_END if stop_at_linear_end else 0.0,
+        record=record,
+        progress=progress,
+    )
+    return run.filters(W, both), run
+
+
+def alignment(moved: Floats, mu: Floats) -> float:
+    """cos^2(W - W^0, mu) = sum_r <w_r - w_r^0, mu>^2 / (|mu|^2 sum_r |w_r - w_r^0|^2); NaN where 0/0.
+
+    moved : (M, D); mu : (at most D,).
+    """
+    largest, norm = float(np.max(np.abs(moved))), float(np.linalg.norm(mu))
+    if not (np.isfinite(largest) and largest > 0 and norm > 0):
+        return float("nan")
+    scaled = moved / largest
+    return float(np.sum((scaled[:, : len(mu)] @ (mu / norm)) ** 2) / np.sum(scaled**2))
+
+
+@dataclass(frozen=True)
+class FreshDescent:
+    """Pre-training with fresh views: as ``Descent``, but with the noise of the views not kept.
+
+    recorded_gamma : (R, M); recorded_rho : (R, M, n0) coefficients on xi_i times |xi_i|^2;
+    recorded_alignment : (R,), NaN at step 0; recorded_signal : (R, M) <w_r, mu>.
+    """
+
+    status: str
+    steps: int
+    loss: float
+    recorded_steps: npt.NDArray[np.int64]
+    recorded_losses: Floats
+    recorded_gamma: Floats
+    recorded_rho: Floats
+    recorded_alignment: Floats
+    recorded_signal: Floats
+
+
+def pretrain_fresh_views(
+    W: Floats,
+    mu: Floats,
+    labels: Floats,
+    noise: Floats,
+    *,
+    dim: int,
+    sigma_p: float,
+    projected: bool,
+    overlap: float,
+    learning_rate: float,
+    temperature: float,
+    max_steps: int,
+    stop_at_linear_end: bool,
+    rng: np.random.Generator,
+    progress: Progress | None = None,
+) -> tuple[Floats, FreshDescent]:
+    """Gradient descent on InfoNCE where every step draws new augmented views, exact in law at any d.
+
+    W (M, D), mu (D,), noise (n0, D) in coordinates of which D axes are revealed. A step's views reveal n0
+    new axes; afterwards only the filters have coordinates there, at most M directions, which are rotated
+    back onto M axes (LQ). The law of later views does not notice: it is rotation-invariant beyond what is
+    revealed. Width is therefore at most D + M + n0 at any time.
+
+    Returns the last filters (M, at most D + M) and the trajectory.
+    """
+    check_rate(learning_rate)
+    filters, base = W.shape
+    n = len(noise)
+    norms = np.einsum("id,id->i", noise, noise)
+    start = W
+    rho = np.zeros((filters, n))
+    gamma = np.zeros(filters)
+    stride, kept = 1, []  # evenly spaced as in the kernels: every other state is dropped when full
+    capacity = int(np.clip(64e6 / (8 * filters * (n + 1)), 2, 200))
+    buffers = _buffers(filters, n)
+    signal = labels[:, None] * mu
+    step, status, loss = 0, "", np.nan
+    while not status:
+        space = Space(dim, W.shape[1])
+        independent = space.draw(n, sigma_p, rng, projected=projected)
+        W, own = pad(W, space.revealed), pad(noise, space.revealed)
+        z = pad(signal, space.revealed) + own
+        z_aug = pad(signal, space.revealed) + mix_views(own, independent, overlap)
+        inner = np.concatenate([W @ z.T, W @ z_aug.T], axis=1)
+        bound = descent.similarities(inner, buffers)
+        largest = descent.largest_similarity(buffers.similarity)
+        loss = float(descent.info_nce_increments(inner, temperature, buffers))
+        moved = W - pad(start, W.shape[1])
+        if not (np.isfinite(loss) and np.isfinite(bound)):
+            status = NON_FINITE
+            break
+        if stop_at_linear_end and largest / temperature > LINEAR_END:
+            status = STATUSES[descent.LINEAR_END]
+        elif step >= max_steps:
+            status = STATUSES[descent.MAX_STEPS]
+        if step % stride == 0 or status:
+            kept.append((step, loss, gamma.copy(), rho.copy(), alignment(moved, mu), W[:, : len(mu)] @ mu))
+            if len(kept) > capacity and not status:
+                kept = kept[::2]
+                stride *= 2
+        if status:
+            break
+        increments = buffers.increments * (-learning_rate / (n * temperature))
+        W = W + increments[:, :n] @ z + increments[:, n:] @ z_aug
+        W = _fewer_axes(W, base)
+        gamma += float(mu @ mu) * ((increments[:, :n] + increments[:, n:]) @ labels)
+        rho += increments[:, :n] * norms
+        step += 1
+        if progress is not None:
+            progress(step, loss)
+    steps = np.array([row[0] for row in kept], dtype=np.int64)
+    columns = [np.array(column) for column in list(zip(*kept, strict=True))[1:]] or [np.zeros(0)] * 5
+    trajectory = FreshDescent(status, step, loss, steps, *columns)
+    return _fewer_axes(W, base), trajectory
+
+
+def _fewer_axes(W: Floats, base: int) -> Floats:
+    """W (M, D) with the coordinates beyond ``base`` rotated onto at most M axes: the same inner products."""
+    extra = W[:, base:]
+    if extra.shape[1] <= len(extra):
+        return W
+    return np.concatenate([W[:, :base], lower_factor(extra)], axis=1)

@@ -1,0 +1,180 @@
+"""Signal-noise samples: labels, noise patches, augmented views, and the dictionary of patches.
+
+A sample has the patches y mu and xi in random order; the network sums over patches, so the order changes
+nothing and is not drawn. theory.md section 1; Zhang and Cao, Definition 3.1 (= Cao et al. 2022,
+Definition 1.1); flips: Kou et al. 2023.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .space import Space
+
+__all__ = [
+    "Labelled",
+    "PatchDictionary",
+    "Unlabelled",
+    "dense_dictionary",
+    "draw_labelled",
+    "draw_labels",
+    "draw_unlabelled",
+    "draw_views",
+    "mix_views",
+    "signal_noise_dictionary",
+]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """The contrastive stage's samples: latent labels (n0,), noise and augmented noise (n0, D).
+
+    ``augmented`` is None where every step draws fresh views.
+    """
+
+    labels: Floats
+    noise: Floats
+    augmented: Floats | None
+
+    def sums(self, mu: Floats) -> tuple[Floats, Floats]:
+        """z_i = y_i mu + xi_i and z~_i = y_i mu + xi~_i, each (n0, D): all a linear CNN sees."""
+        if self.augmented is None:
+            raise ValueError("fresh views are drawn at every step: there is no one set of augmented samples")
+        signal = self.labels[:, None] * mu
+        return signal + self.noise, signal + self.augmented
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The supervised samples: true and observed labels (n,), noise patches (n, D)."""
+
+    true_labels: Floats
+    labels: Floats
+    noise: Floats
+
+
+def draw_labels(count: int, balanced: bool, rng: np.random.Generator) -> Floats:
+    """Labels (count,) uniform on {-1, +1}; balanced: exactly half of each sign, in random order."""
+    if balanced:
+        return rng.permutation(np.repeat([1.0, -1.0], count // 2))
+    return np.where(rng.random(count) < 0.5, 1.0, -1.0)
+
+
+def mix_views(noise: Floats, independent: Floats, overlap: float) -> Floats:
+    """Augmented noise a xi + sqrt(1 - a^2) xi', again N(0, sigma_p^2 I): overlap a = 0 is the ideal view."""
+    mixed: Floats = overlap * noise + np.sqrt((1.0 - overlap) * (1.0 + overlap)) * independent
+    return mixed
+
+
+def draw_views(
+    space: Space, noise: Floats, overlap: float, sigma_p: float, projected: bool, rng: np.random.Generator
+) -> Floats:
+    """One augmented noise vector per sample, (n0, axes revealed afterwards)."""
+    independent = space.draw(len(noise), sigma_p, rng, projected=projected)
+    padded = np.zeros_like(independent)
+    padded[:, : noise.shape[1]] = noise
+    return mix_views(padded, independent, overlap)
+
+
+def draw_unlabelled(
+    space: Space,
+    count: int,
+    *,
+    sigma_p: float,
+    projected: bool,
+    balanced: bool,
+    overlap: float,
+    fixed_views: bool,
+    label_rng: np.random.Generator,
+    noise_rng: np.random.Generator,
+    view_rng: np.random.Generator,
+) -> Unlabelled:
+    """n0 unlabelled samples, with one fixed augmented view each if ``fixed_views``."""
+    labels = draw_labels(count, balanced, label_rng)
+    noise = space.draw(count, sigma_p, noise_rng, projected=projected)
+    augmented = draw_views(space, noise, overlap, sigma_p, projected, view_rng) if fixed_views else None
+    return Unlabelled(labels, noise, augmented)
+
+
+def draw_labelled(
+    space: Space,
+    count: int,
+    *,
+    sigma_p: float,
+    projected: bool,
+    balanced: bool,
+    flip_probability: float,
+    subset_of: Unlabelled | None,
+    label_rng: np.random.Generator,
+    noise_rng: np.random.Generator,
+    flip_rng: np.random.Generator,
+) -> Labelled:
+    """n labelled samples, fresh or (``subset_of``) chosen among the unlabelled ones without repetition.
+
+    Observed labels differ from the true ones with ``flip_probability`` after the patches are built; a
+    balanced set has balanced true labels.
+    """
+    if subset_of is None:
+        true = draw_labels(count, balanced, label_rng)
+        noise = space.draw(count, sigma_p, noise_rng, projected=projected)
+    else:
+        chosen = _choose(subset_of.labels, count, balanced, label_rng)
+        true = subset_of.labels[chosen]
+        noise = subset_of.noise[chosen]
+    flips = np.where(flip_rng.random(count) < flip_probability, -1.0, 1.0)
+    return Labelled(true, true * flips, noise)
+
+
+def _choose(labels: Floats, count: int, balanced: bool, rng: np.random.Generator) -> Integers:
+    if not balanced:
+        return rng.permutation(len(labels))[:count]
+    sides = [rng.permutation(np.flatnonzero(labels == sign))[: count // 2] for sign in (1.0, -1.0)]
+    return rng.permutation(np.concatenate(sides))
+
+
+@dataclass(frozen=True)
+class PatchDictionary:
+    """K distinct patch vectors and samples that index into them: all that training needs of a data set.
+
+    vectors : (K, D); patches : (n, P) indices into them; labels : (n,) of +-1.
+    """
+
+    vectors: Floats
+    patches: Integers
+    labels: Floats
+
+    def gram(self) -> Floats:
+        """Inner products <v_k, v_l> of the dictionary, (K, K)."""
+        return self.vectors @ self.vectors.T
+
+    def with_bias(self) -> PatchDictionary:
+        """The same with one more coordinate, 1 in every patch: a filter's weight there is its bias."""
+        ones = np.ones((len(self.vectors), 1))
+        return PatchDictionary(np.hstack([self.vectors, ones]), self.patches, self.labels)
+
+
+def signal_noise_dictionary(mu: Floats, labelled: Labelled) -> PatchDictionary:
+    """Dictionary [+mu, -mu, xi_1 ... xi_n] (n + 2, D); sample i has the patches y_i mu and xi_i.
+
+    The signal patch carries the true label, the loss the observed one.
+    """
+    n, width = labelled.noise.shape
+    vectors = np.zeros((n + 2, width))
+    vectors[0, : len(mu)] = mu
+    vectors[1] = -vectors[0]
+    vectors[2:] = labelled.noise
+    patches = np.stack([np.where(labelled.true_labels > 0, 0, 1), np.arange(2, n + 2)], axis=1)
+    return PatchDictionary(vectors, patches.astype(np.int64), labelled.labels)
+
+
+def dense_dictionary(x: Floats, y: Floats) -> PatchDictionary:
+    """Dictionary of user data: patches x (n, P, D), equal patches kept once; labels y (n,)."""
+    n, per_sample, width = x.shape
+    vectors, index = np.unique(x.reshape(n * per_sample, width), axis=0, return_inverse=True)
+    return PatchDictionary(vectors, index.reshape(n, per_sample).astype(np.int64), y)

@@ -1,0 +1,126 @@
+"""What both stages of gradient descent share: buffers, pauses, statuses, and the trajectory kept.
+
+The loops themselves are kernels (``_kernels/descent.py``); here they are given buffers and run until a
+limit, returning to Python a few times a second for progress and Ctrl-C. Where they pause changes no bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ._kernels import descent
+
+__all__ = ["NON_FINITE", "STATUSES", "Descent", "Progress", "check_rate", "check_steps", "descend"]
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Progress = Callable[[int, float], None]
+
+STATUSES = ("linear_end", "target_loss", "max_steps", "non_finite")
+"""How a stage ended, in the order of the kernels' codes."""
+
+NON_FINITE = STATUSES[descent.NON_FINITE]
+
+_WORK_BETWEEN_PAUSES = 2e9  # multiplications: about 0.1 s
+_RECORD_ROWS = 200
+_RECORD_BYTES = 64e6
+
+
+@dataclass(frozen=True)
+class Descent:
+    """The end of a descent in Gram form and the states kept along the way.
+
+    status : one of STATUSES; steps : taken; loss : of the last iterate.
+    inner, coefficients : (M, K) of the last iterate.
+    recorded_steps, recorded_losses : (R,); recorded_coefficients : (R, M, K), evenly spaced, with the
+    first and (unless it was not finite) the last iterate.
+    """
+
+    status: str
+    steps: int
+    loss: float
+    inner: Floats
+    coefficients: Floats
+    recorded_steps: Integers
+    recorded_losses: Floats
+    recorded_coefficients: Floats
+
+    def filters(self, start: Floats, vectors: Floats) -> Floats:
+        """The last iterate's filters (M, D) from the first's and the dictionary's vectors (K, D).
+
+        NaN throughout if the descent did not stay finite.
+        """
+        if self.status == NON_FINITE:
+            return np.full_like(start, np.nan)
+        return start + self.coefficients @ vectors
+
+
+def check_rate(learning_rate: float) -> None:
+    """Refuse a step size that is not a positive number."""
+    if not (np.isfinite(learning_rate) and learning_rate > 0):
+        raise ValueError(f"learning_rate is {learning_rate}, expected a positive finite number")
+
+
+def check_steps(max_steps: int) -> None:
+    """Refuse a negative number of steps."""
+    if max_steps < 0:
+        raise ValueError(f"max_steps is {max_steps}, expected a whole number >= 0")
+
+
+def descend(
+    loop: Callable[[descent.State, descent.Limits, descent.Recorder], int],
+    inner: Floats,
+    *,
+    max_steps: int,
+    threshold: float,
+    record: int | None = None,
+    progress: Progress | None = None,
+) -> Descent:
+    """Run ``loop`` from inner products (M, K) until a limit.
+
+    record : how many states to keep at most; None: up to 200 in up to 64 MB. As many as max_steps + 1
+    keeps all.
+    """
+    filters, entries = inner.shape
+    if record is None:
+        record = int(np.clip(_RECORD_BYTES / (8 * filters * entries), 2, _RECORD_ROWS))
+    rows = max(2, min(record, max_steps + 1))
+    recorder = descent.Recorder(
+        np.empty((rows, filters, entries)),
+        np.empty(rows),
+        np.empty(rows, dtype=np.int64),
+        np.array([0, 1], dtype=np.int64),
+    )
+    state = descent.State(
+        np.ascontiguousarray(inner).copy(),
+        np.zeros((filters, entries)),
+        np.zeros(1, dtype=np.int64),
+        np.zeros(1),
+    )
+    stride = int(max(1, _WORK_BETWEEN_PAUSES / (filters * entries * entries)))
+    code = descent.PAUSED
+    while code == descent.PAUSED:
+        pause = int(state.clock[0]) + stride
+        code = loop(state, descent.Limits(max_steps, float(threshold), pause), recorder)
+        if progress is not None:
+            progress(int(state.clock[0]), float(state.loss[0]))
+    return _finish(state, recorder, code)
+
+
+def _finish(state: descent.State, recorder: descent.Recorder, code: int) -> Descent:
+    kept = int(recorder.cursor[0])
+    steps = recorder.steps[:kept].copy()
+    losses = recorder.losses[:kept].copy()
+    states = recorder.states[:kept].copy()
+    last = int(state.clock[0])
+    if code != descent.NON_FINITE and steps[-1] != last:
+        steps = np.append(steps, last)
+        losses = np.append(losses, state.loss[0])
+        states = np.concatenate([states, state.coefficients[None]])
+    return Descent(
+        STATUSES[code], last, float(state.loss[0]), state.inner, state.coefficients, steps, losses, states
+    )

@@ -1,0 +1,96 @@
+"""Test loss and error of a trained network on fresh data, exact in law.
+
+A test sample meets the filters only through <w_r, y mu> and the Gaussian vector of <w_r, xi>, whose
+covariance is sigma_p^2 times the filters' Gram matrix (of the parts orthogonal to mu if the noise is
+projected). It is drawn as g L^T with the filters' LQ factor L: 2m numbers a sample, whatever d.
+
+Given xi, both labels are averaged exactly; with flip probability p the observed test label differs with
+probability p: error = p + (1 - 2p) clean error, loss = (1 - p) E l(y f) + p E l(-y f).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .network import activation
+from .space import lower_factor
+
+__all__ = ["TestResult", "evaluate"]
+
+Floats = npt.NDArray[np.float64]
+
+_BLOCK = 16384  # noise draws at a time: bounds memory, not the number of samples
+
+
+class TestResult(NamedTuple):
+    """Means over the test distribution and their Monte-Carlo standard errors."""
+
+    loss: float
+    loss_se: float
+    error: float
+    error_se: float
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def evaluate(
+    W: Floats,
+    direction: Floats,
+    *,
+    signal_norm: float,
+    sigma_p: float,
+    q: float,
+    output_scale: float = 1.0,
+    bias: Floats | None = None,
+    projected: bool = True,
+    flip_probability: float = 0.0,
+    samples: int,
+    rng: np.random.Generator,
+) -> TestResult:
+    """Test loss and error from ``samples`` noise draws, each seen with both labels.
+
+    Parameters
+    ----------
+    W : (2, m, D) filters; direction : (D,) unit vector mu / |mu|; bias : (2, m) or None.
+    signal_norm, sigma_p : |mu| and the noise level of the test data.
+    flip_probability : of the observed test label.
+
+    A sample with f = 0 exactly counts as half an error (its predicted label is a coin toss).
+    Filters that are not finite give NaN, activations beyond float64 an infinite or NaN result, no warning.
+    """
+    flat = W.reshape(-1, W.shape[2])
+    if not np.isfinite(flat).all():
+        return TestResult(*[math.nan] * 4)
+    along = flat @ direction
+    across = flat - np.outer(along, direction) if projected else flat
+    factor = sigma_p * lower_factor(across)  # (2m, at most 2m)
+    shift = np.zeros(len(flat)) if bias is None else bias.reshape(-1)
+    signs = np.repeat([1.0, -1.0], len(flat) // 2) * (output_scale / (len(flat) // 2))
+    from_signal = [float(activation(y * signal_norm * along + shift, q) @ signs) for y in (1.0, -1.0)]
+
+    sums = np.zeros(4)  # of loss, loss^2, error, error^2
+    for start in range(0, samples, _BLOCK):
+        draws = rng.standard_normal((min(_BLOCK, samples - start), factor.shape[1]))
+        from_noise = activation(draws @ factor.T + shift, q) @ signs
+        margins = np.stack([from_signal[0] + from_noise, -(from_signal[1] + from_noise)])
+        p = flip_probability
+        loss = np.logaddexp(0.0, -margins)
+        if p > 0:  # l(-z) = l(z) + z; 0 times an infinite margin would be NaN
+            loss += p * margins
+        wrong = 0.5 * (1.0 - np.sign(margins))
+        error = p + (1 - 2 * p) * wrong
+        for k, values in enumerate((loss.mean(axis=0), error.mean(axis=0))):
+            sums[2 * k] += values.sum()
+            sums[2 * k + 1] += values @ values
+    loss_mean, loss_se = _mean_and_error(sums[0], sums[1], samples)
+    error_mean, error_se = _mean_and_error(sums[2], sums[3], samples)
+    return TestResult(loss_mean, loss_se, error_mean, error_se)
+
+
+def _mean_and_error(total: float, squares: float, count: int) -> tuple[float, float]:
+    mean = total / count
+    variance = max(squares / count - mean**2, 0.0)
+    return float(mean), math.sqrt(variance / max(count - 1, 1))

@@ -1,0 +1,128 @@
+"""The dimension-free Gaussian space: vectors of R^d in the few coordinates that anybody looks at.
+
+All randomness of an experiment is Gaussian and rotation-invariant, and nothing looks at R^d except
+through inner products. So space is revealed only where somebody looked (deferred decisions; Bartlett's
+decomposition of the Wishart matrix; theory.md section 4):
+
+    axis 0 is mu / |mu|; a vector drawn from N(0, s^2 I_d) when r axes are revealed has N(0, s^2)
+    coordinates on those r axes, s chi_(d - r) on one new axis, and zeros beyond.          (1)
+
+Proof in one line: given the r axes, the rest of the vector is Gaussian in their orthogonal complement,
+of dimension d - r; its length is s chi_(d - r), its direction is uniform, independent of all that was
+drawn, and becomes the new axis. When r = d there is no complement and (1) is ordinary dense sampling.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Space", "compress", "lower_factor", "pad"]
+
+Floats = npt.NDArray[np.float64]
+
+
+class Space:
+    """R^dim with axis 0 along the signal; remembers how many axes have been revealed.
+
+    Parameters
+    ----------
+    dim : ambient dimension d, from 1 to 1e15.
+    revealed : axes that are in use already (at least the signal's).
+    """
+
+    def __init__(self, dim: int, revealed: int = 1) -> None:
+        """Take the dimension and the axes in use, or raise ValueError."""
+        """Start with ``revealed`` axes in use."""
+        if not 1 <= revealed <= dim:
+            raise ValueError(
+                f"a space of dimension {dim} cannot have {revealed} revealed axes: give 1 <= revealed <= dim"
+            )
+        self.dim = dim
+        self.revealed = revealed
+
+    def draw(self, count: int, scale: float, rng: np.random.Generator, *, projected: bool = False) -> Floats:
+        """Coordinates (count, axes revealed afterwards) of independent N(0, scale^2 I) vectors, rule (1).
+
+        projected: N(0, scale^2 (I - mu mu^T / |mu|^2)) instead: coordinate 0 is zero, and the complement
+        of the revealed axes still has dimension d - r.
+        """
+        before = self.revealed
+        fresh = min(count, self.dim - before)
+        vectors = rng.standard_normal((count, before + fresh))
+        if fresh:
+            corner = vectors[:fresh, before:]  # lower triangular: row k reveals axis before + k
+            corner[:] = np.tril(corner)
+            freedom = float(self.dim - before) - np.arange(fresh)
+            corner[np.diag_indices(fresh)] = np.sqrt(rng.chisquare(freedom))
+        if projected:
+            vectors[:, 0] = 0.0
+        self.revealed = before + fresh
+        vectors *= scale
+        return vectors
+
+    def signal(self, norm: float) -> Floats:
+        """mu = norm times axis 0, shape (revealed,)."""
+        mu = np.zeros(self.revealed)
+        mu[0] = norm
+        return mu
+
+
+def pad(vectors: Floats, width: int) -> Floats:
+    """Vectors (k, D) drawn before later axes were revealed, in (k, width) coordinates (zeros there)."""
+    if vectors.shape[1] == width:
+        return vectors
+    padded = np.zeros((vectors.shape[0], width))
+    padded[:, : vectors.shape[1]] = vectors
+    return padded
+
+
+def lower_factor(vectors: Floats) -> Floats:
+    """The factor L (k, min(k, D)) of vectors = L Q (k, D), Q with orthonormal rows: equal inner products."""
+    return np.asarray(np.linalg.qr(vectors.T, mode="r")).T
+
+
+def compress(*vectors: npt.ArrayLike) -> tuple[Floats, ...]:
+    """The given vectors in one common isometric coordinate system, at most sum(k_i) wide.
+
+    With the rows stacked to X (k, d): X = L Q (LQ factorisation), and L (k, min(k, d)) are the
+    coordinates, since X X^T = L L^T. Rank-deficient input needs no care: L has zeros on its diagonal.
+    Where d <= k already, the arrays come back as float64 copies.
+
+    Parameters
+    ----------
+    vectors : arrays (k_i, d).
+
+    Returns
+    -------
+    tuple of arrays (k_i, D), D = min(d, sum k_i), all inner products kept to round-off
+    (error of <x, y> at most c D eps |x| |y|).
+
+    Raises
+    ------
+    ValueError : nothing given, not two-dimensional, different d, NaN or infinite entries.
+
+    Source: theory.md section 4; Golub and Van Loan, Matrix Computations, 5.2 (error of Householder QR).
+    """
+    if not vectors:
+        raise ValueError("compress got no arrays: give at least one array of shape (k, d)")
+    arrays = [np.asarray(v, dtype=np.float64) for v in vectors]
+    for position, array in enumerate(arrays):
+        if array.ndim != 2:
+            raise ValueError(
+                f"compress: array {position} has shape {array.shape}, expected (k, d): "
+                "one vector a row (use v[None] for a single vector)"
+            )
+        if array.shape[1] != arrays[0].shape[1]:
+            raise ValueError(
+                f"compress: array {position} has vectors of length {array.shape[1]}, "
+                f"array 0 of length {arrays[0].shape[1]}: all must live in the same space"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"compress: array {position} holds NaN or infinite entries")
+    rows = sum(len(array) for array in arrays)
+    if arrays[0].shape[1] <= rows:
+        return tuple(array.copy() for array in arrays)
+    lower = lower_factor(np.concatenate(arrays))
+    cuts = np.cumsum([len(array) for array in arrays])[:-1]
+    return tuple(np.ascontiguousarray(part) for part in np.split(lower, cuts))

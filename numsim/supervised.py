@@ -1,0 +1,181 @@
+"""Supervised training of the two-layer CNN: logistic loss, its gradient, the dynamics.
+
+    L = (1/n) sum_i log(1 + exp(-y_i f_i)),   f of network.py,                                       (1)
+    dL/dw_jr = -(j s/(n m)) sum_i y_i g_i sum_p sigma'(<w_jr, x_i^(p)>) x_i^(p),                     (2)
+
+g_i = 1/(1 + exp(y_i f_i)) = -l'_i, s the output scale, sigma'(z) = q max(0, z)^(q-1) and sigma'(0) = 0.
+With the patches y mu and xi this is theory.md section 2 (Cao et al. 2022, Lemma 4.1 states it for clean
+labels; with flips the observed label multiplies both patches' terms).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ._kernels import descent
+from .data import PatchDictionary, dense_dictionary
+from .dynamics import Descent, Progress, check_rate, check_steps, descend
+
+__all__ = ["checked_samples", "logistic_loss", "train"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def checked_samples(
+    W: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike, q: float
+) -> tuple[Floats, Floats, Floats]:
+    """The arrays of ``logistic_loss`` as float64, or a ValueError that says which does not fit."""
+    W, x, y = (np.asarray(a, dtype=np.float64) for a in (W, x, y))
+    if W.ndim != 3 or W.shape[0] != 2 or W.shape[1] == 0:
+        raise ValueError(f"W has shape {W.shape}, expected (2, m, D): index 0 holds the filters of sign +1")
+    if x.ndim != 3 or x.shape[0] == 0 or x.shape[1] == 0 or x.shape[2] != W.shape[2]:
+        raise ValueError(
+            f"x has shape {x.shape}, expected (n, P, {W.shape[2]}): n samples of P patches, "
+            "as wide as W's filters"
+        )
+    if y.shape != (len(x),) or not np.isin(y, (-1.0, 1.0)).all():
+        raise ValueError(f"y must be {len(x)} labels in {{-1, +1}}, one a sample; got shape {y.shape}")
+    for name, array in (("W", W), ("x", x)):
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} holds NaN or infinite entries")
+    if not (np.isfinite(q) and q >= 1):
+        raise ValueError(f"q is {q}, expected a finite number >= 1 (1 is ReLU)")
+    return W, x, y
+
+
+def _buffers(filters: int, entries: int) -> descent.SupervisedBuffers:
+    slope, increments, product = np.empty((3, filters, entries))
+    return descent.SupervisedBuffers(slope, increments, product, np.empty(entries), np.empty(entries))
+
+
+def _task(dictionary: PatchDictionary, filters: int, q: float, output_scale: float) -> descent.LabelledTask:
+    return descent.LabelledTask(dictionary.labels, dictionary.patches, float(q), output_scale / filters)
+
+
+def logistic_loss(
+    W: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike, *, q: float, output_scale: float = 1.0
+) -> tuple[float, Floats]:
+    """Logistic loss (1) of the two-layer CNN and its gradient (2).
+
+    Parameters
+    ----------
+    W : (2, m, D) filters, index 0 is j = +1.
+    x : (n, P, D) patches (the paper's P = 2); y : (n,) observed labels in {-1, +1}.
+    q : activation power, any real >= 1; 1 is ReLU with derivative 0 at 0.
+    output_scale : multiplies f.
+
+    Returns
+    -------
+    loss : float; log 2 at W = 0.
+    grad : (2, m, D).
+
+    Raises
+    ------
+    ValueError : shapes that do not fit, NaN or infinite entries, labels other than +-1, q < 1, activations
+        beyond float64.
+
+    Source: theory.md sections 1 and 2. Stable for margins of any size.
+    """
+    W, x, y = checked_samples(W, x, y, q)
+    n, per_sample, width = x.shape
+    vectors = x.reshape(n * per_sample, width)
+    patches = np.arange(n * per_sample, dtype=np.int64).reshape(n, per_sample)
+    flat = W.reshape(-1, width)
+    buffers = _buffers(len(flat), len(vectors))
+    task = _task(PatchDictionary(vectors, patches, y), W.shape[1], q, output_scale)
+    loss = descent.logistic_increments(flat @ vectors.T, task, buffers)
+    if not (np.isfinite(loss) and np.isfinite(buffers.increments).all()):
+        raise ValueError("activations max(0, <w, x>)^q exceed the range of float64: scale W or x down")
+    grad: Floats = (-buffers.increments @ vectors).reshape(W.shape)
+    return float(loss), grad
+
+
+def train_dictionary(
+    W: Floats,
+    dictionary: PatchDictionary,
+    *,
+    q: float,
+    output_scale: float,
+    learning_rate: float,
+    max_steps: int,
+    target_loss: float,
+    record: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[Floats, Descent]:
+    """Full-batch gradient descent in Gram form on a patch dictionary.
+
+    With R = <w_r, v_k> (2m, K) and the dictionary's Gram matrix G, (2) gives coefficient increments
+    D_rk = (eta j_r s/(n m)) sigma'(R_rk) sum over patches k of y_i g_i, and R <- R + D G.
+
+    W : (2, m, D) in the dictionary's coordinates. Returns the last filters, same shape, and the descent
+    whose coefficients are those of w - w^0 on the dictionary. target_loss = 0 runs exactly max_steps.
+    """
+    check_rate(learning_rate)
+    check_steps(max_steps)
+    flat = W.reshape(-1, W.shape[2])
+    gram = dictionary.gram()
+    task = _task(dictionary, W.shape[1], q, output_scale)
+    buffers = _buffers(len(flat), len(gram))
+
+    def loop(state: descent.State, limits: descent.Limits, recorder: descent.Recorder) -> int:
+        return descent.train(state, gram, task, float(learning_rate), limits, recorder, buffers)
+
+    run = descend(
+        loop,
+        flat @ dictionary.vectors.T,
+        max_steps=max_steps,
+        threshold=target_loss,
+        record=record,
+        progress=progress,
+    )
+    return run.filters(flat, dictionary.vectors).reshape(W.shape), run
+
+
+def train(
+    W: npt.ArrayLike,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    q: float,
+    learning_rate: float,
+    max_steps: int,
+    target_loss: float = 0.01,
+    output_scale: float = 1.0,
+    record: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[Floats, Descent]:
+    """Train the two-layer CNN on any patch data, with the kernels of the signal-noise experiment.
+
+    Parameters
+    ----------
+    W : (2, m, d) initial filters; x : (n, P, d) patches; y : (n,) labels in {-1, +1}.
+    q, output_scale : as for ``logistic_loss``.
+    learning_rate, max_steps, target_loss : full-batch gradient descent until the loss is at most
+        ``target_loss`` (0: never), or ``max_steps`` are done.
+    record : states kept at most, evenly spaced (None: up to 200); progress : called as progress(step, loss).
+
+    Returns
+    -------
+    W : (2, m, d) trained filters.
+    descent : status, steps, loss, and per recorded step the coefficients of w - w^0 on the distinct
+        patches (in the order of ``numpy.unique`` over the rows of x).
+
+    Raises
+    ------
+    ValueError : as ``logistic_loss``, and for settings out of range.
+    """
+    W, x, y = checked_samples(W, x, y, q)
+    if not target_loss >= 0:
+        raise ValueError(f"target_loss is {target_loss}, expected a number >= 0 (0: run exactly max_steps)")
+    return train_dictionary(
+        W,
+        dense_dictionary(x, y),
+        q=q,
+        output_scale=output_scale,
+        learning_rate=learning_rate,
+        max_steps=max_steps,
+        target_loss=target_loss,
+        record=record,
+        progress=progress,
+    )
