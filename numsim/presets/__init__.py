@@ -1,0 +1,1 @@
+"""Named experiments: every ``NAME.toml`` in this folder is accepted wherever a file is."""

@@ -1,0 +1,104 @@
+"""The theorems' conditions (S6) as a table: required, actual, met. They inform; nothing is refused.
+
+Constants and logarithms inside the papers' O and Omega are not known: both are taken as 1 here, so that a
+row says by which factor a condition is met or missed, not whether the theorem's proof covers the run.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from .powers import power
+
+__all__ = ["Condition", "conditions"]
+
+
+class Condition(NamedTuple):
+    """One row. relation is ">=" or "<=" between actual and required; ratio > 1 is the room left."""
+
+    name: str
+    source: str
+    relation: str
+    required: float
+    actual: float
+    ratio: float
+    met: bool
+
+
+def _row(name: str, source: str, relation: str, required: float, actual: float) -> Condition:
+    large, small = (actual, required) if relation == ">=" else (required, actual)
+    ratio = large / small if small > 0 else math.inf
+    return Condition(name, source, relation, required, actual, ratio, ratio >= 1)
+
+
+def conditions(experiment: Any) -> list[Condition]:
+    """The conditions of Zhang and Cao 4.1 and of Cao et al. 4.2 to 4.4 for an ``Experiment``, a row each.
+
+    experiment : whose settings are held against them.
+
+    Rows for pre-training are left out where there is none, those that need q > 2 where q <= 2.
+    B = min(1/(sigma_p sqrt(d)), 1/|mu|). Source: theory.md S6.
+    """
+    e = experiment.resolved()
+    d, n, m, q = e.data.dim, e.finetuning.samples, e.network.filters, e.network.q
+    snr, signal, noise = e.snr, e.signal_norm, e.data.sigma_p * math.sqrt(d)
+    rows = []
+    if e.pretraining.samples:
+        zc, n0, tau = "Zhang-Cao 4.1", e.pretraining.samples, e.pretraining.temperature
+        rows += [
+            _row("unlabelled samples n0 >= max(SNR^-2, 1)", zc, ">=", max(_over(1, snr**2), 1.0), n0),
+            _row("dimension d >= n0^4", zc, ">=", float(n0) ** 4, d),
+            _row("labelled samples n >= 1", zc, ">=", 1.0, n),
+            _row(
+                "initial scale 2 m sigma0^2 (sigma_p^2 d + |mu|^2) <= tau (linear stage)",
+                zc,
+                "<=",
+                math.sqrt(tau / (2 * m)) / math.hypot(noise, signal),
+                e.init_scale,
+            ),
+            _row(
+                "contrastive step eta <= tau / (2 |mu|^2 + sigma_p^2 d / n0)",
+                zc,
+                "<=",
+                tau / (2 * signal**2 + noise**2 / n0),
+                e.pretraining.learning_rate,
+            ),
+        ]
+    source = "Cao et al. 4.2"
+    bound = min(1 / noise, _over(1, signal))
+    rows.append(
+        _row(
+            "supervised step eta <= min(|mu|^-2, sigma_p^-2 d^-1)",
+            source,
+            "<=",
+            bound**2,
+            e.finetuning.learning_rate,
+        )
+    )
+    if q > 2:
+        d_needed = power(m, max(2, 4 / (q - 2))) * power(n, max(4, (2 * q - 2) / (q - 2)))
+        highest = power(m, -2 / (q - 2)) * power(n, -max(1 / (q - 2), 1)) * bound
+        rows += [
+            _row("dimension d >= m^max(2, 4/(q-2)) n^max(4, (2q-2)/(q-2))", source, ">=", d_needed, d),
+            _row("initial scale sigma0 >= n d^-1/2 B", source, ">=", n / math.sqrt(d) * bound, e.init_scale),
+            _row(
+                "initial scale sigma0 <= m^(-2/(q-2)) n^(-max(1/(q-2), 1)) B",
+                source,
+                "<=",
+                highest,
+                e.init_scale,
+            ),
+            _row(
+                "direct training learns the signal: n SNR^q >= 1",
+                "Cao et al. 4.3",
+                ">=",
+                1.0,
+                n * power(snr, q),
+            ),
+        ]
+    return rows
+
+
+def _over(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator > 0 else math.inf
