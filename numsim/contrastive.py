@@ -14,23 +14,18 @@ All filters share the same symmetric map: dL/dw_r = H(W) w_r (theory.md section 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from ._kernels import descent
-from .data import mix_views
-from .dynamics import NON_FINITE, STATUSES, Descent, Progress, check_rate, check_steps, descend
-from .space import Space, lower_factor, pad
+from .dynamics import Descent, Progress, check_rate, check_steps, descend
 
 __all__ = [
-    "FreshDescent",
     "alignment",
+    "contrastive_buffers",
     "info_nce",
     "power_matrix",
     "pretrain",
-    "pretrain_fresh_views",
     "top_eigenpairs",
 ]
 
@@ -40,7 +35,7 @@ LINEAR_END = 0.3
 """The linear stage ends at the first step with max |s_ii'| / temperature above this (design.md)."""
 
 
-def _buffers(filters: int, n: int) -> descent.ContrastiveBuffers:
+def contrastive_buffers(filters: int, n: int) -> descent.ContrastiveBuffers:
     """Scratch arrays of one pre-training step for M filters and n samples."""
     return descent.ContrastiveBuffers(
         np.empty((filters, n)),
@@ -108,7 +103,7 @@ def info_nce(
     _check_temperature(temperature)
     n = len(z)
     inner = np.concatenate([W @ z.T, W @ z_aug.T], axis=1)
-    buffers = _buffers(len(W), n)
+    buffers = contrastive_buffers(len(W), n)
     descent.similarities(inner, buffers)
     loss = descent.info_nce_increments(inner, temperature, buffers)
     if not (np.isfinite(loss) and np.isfinite(buffers.increments).all()):
@@ -221,7 +216,7 @@ def pretrain(
     check_steps(max_steps)
     both = np.concatenate([z, z_aug])
     gram = both @ both.T
-    buffers = _buffers(len(W), len(z))
+    buffers = contrastive_buffers(len(W), len(z))
 
     def loop(state: descent.State, limits: descent.Limits, recorder: descent.Recorder) -> int:
         return descent.pretrain(
@@ -249,107 +244,3 @@ def alignment(moved: Floats, mu: Floats) -> float:
         return float("nan")
     scaled = moved / largest
     return float(np.sum((scaled[:, : len(mu)] @ (mu / norm)) ** 2) / np.sum(scaled**2))
-
-
-@dataclass(frozen=True)
-class FreshDescent:
-    """Pre-training with fresh views: as ``Descent``, but with the noise of the views not kept.
-
-    recorded_gamma : (R, M); recorded_rho : (R, M, n0) coefficients on xi_i times |xi_i|^2;
-    recorded_alignment : (R,), NaN at step 0; recorded_signal : (R, M) <w_r, mu>.
-    """
-
-    status: str
-    steps: int
-    loss: float
-    recorded_steps: npt.NDArray[np.int64]
-    recorded_losses: Floats
-    recorded_gamma: Floats
-    recorded_rho: Floats
-    recorded_alignment: Floats
-    recorded_signal: Floats
-
-
-def pretrain_fresh_views(
-    W: Floats,
-    mu: Floats,
-    labels: Floats,
-    noise: Floats,
-    *,
-    dim: int,
-    sigma_p: float,
-    projected: bool,
-    overlap: float,
-    learning_rate: float,
-    temperature: float,
-    max_steps: int,
-    stop_at_linear_end: bool,
-    rng: np.random.Generator,
-    progress: Progress | None = None,
-) -> tuple[Floats, FreshDescent]:
-    """Gradient descent on InfoNCE where every step draws new augmented views, exact in law at any d.
-
-    W (M, D), mu (D,), noise (n0, D) in coordinates of which D axes are revealed. A step's views reveal n0
-    new axes; afterwards only the filters have coordinates there, at most M directions, which are rotated
-    back onto M axes (LQ). The law of later views does not notice: it is rotation-invariant beyond what is
-    revealed. Width is therefore at most D + M + n0 at any time.
-
-    Returns the last filters (M, at most D + M) and the trajectory.
-    """
-    check_rate(learning_rate)
-    filters, base = W.shape
-    n = len(noise)
-    norms = np.einsum("id,id->i", noise, noise)
-    start = W
-    rho = np.zeros((filters, n))
-    gamma = np.zeros(filters)
-    stride, kept = 1, []  # evenly spaced as in the kernels: every other state is dropped when full
-    capacity = int(np.clip(64e6 / (8 * filters * (n + 1)), 2, 200))
-    buffers = _buffers(filters, n)
-    signal = labels[:, None] * mu
-    step, status, loss = 0, "", np.nan
-    while not status:
-        space = Space(dim, W.shape[1])
-        independent = space.draw(n, sigma_p, rng, projected=projected)
-        W, own = pad(W, space.revealed), pad(noise, space.revealed)
-        z = pad(signal, space.revealed) + own
-        z_aug = pad(signal, space.revealed) + mix_views(own, independent, overlap)
-        inner = np.concatenate([W @ z.T, W @ z_aug.T], axis=1)
-        bound = descent.similarities(inner, buffers)
-        largest = descent.largest_similarity(buffers.similarity)
-        loss = float(descent.info_nce_increments(inner, temperature, buffers))
-        moved = W - pad(start, W.shape[1])
-        if not (np.isfinite(loss) and np.isfinite(bound)):
-            status = NON_FINITE
-            break
-        if stop_at_linear_end and largest / temperature > LINEAR_END:
-            status = STATUSES[descent.LINEAR_END]
-        elif step >= max_steps:
-            status = STATUSES[descent.MAX_STEPS]
-        if step % stride == 0 or status:
-            kept.append((step, loss, gamma.copy(), rho.copy(), alignment(moved, mu), W[:, : len(mu)] @ mu))
-            if len(kept) > capacity and not status:
-                kept = kept[::2]
-                stride *= 2
-        if status:
-            break
-        increments = buffers.increments * (-learning_rate / (n * temperature))
-        W = W + increments[:, :n] @ z + increments[:, n:] @ z_aug
-        W = _fewer_axes(W, base)
-        gamma += float(mu @ mu) * ((increments[:, :n] + increments[:, n:]) @ labels)
-        rho += increments[:, :n] * norms
-        step += 1
-        if progress is not None:
-            progress(step, loss)
-    steps = np.array([row[0] for row in kept], dtype=np.int64)
-    columns = [np.array(column) for column in list(zip(*kept, strict=True))[1:]] or [np.zeros(0)] * 5
-    trajectory = FreshDescent(status, step, loss, steps, *columns)
-    return _fewer_axes(W, base), trajectory
-
-
-def _fewer_axes(W: Floats, base: int) -> Floats:
-    """W (M, D) with the coordinates beyond ``base`` rotated onto at most M axes: the same inner products."""
-    extra = W[:, base:]
-    if extra.shape[1] <= len(extra):
-        return W
-    return np.concatenate([W[:, :base], lower_factor(extra)], axis=1)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 import numsim
 from numsim import dynamics, reference
 from numsim._kernels import descent
-from numsim.contrastive import _fewer_axes, info_nce, pretrain_fresh_views
+from numsim.contrastive import info_nce
 from numsim.data import Labelled, dense_dictionary, signal_noise_dictionary
+from numsim.fresh_views import FreshDescent, FreshViews, _fewer_axes, pretrain_fresh_views
 from numsim.reference import Drawn, Trajectory
 from numsim.supervised import train_dictionary
 
@@ -22,6 +23,14 @@ Floats = npt.NDArray[np.float64]
 
 SEEDS = st.integers(0, 2**32 - 1)
 POWERS = st.sampled_from([1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 17.0])
+
+
+def fresh_views(
+    W: Floats, mu: Floats, labels: Floats, noise: Floats, **settings: Any
+) -> tuple[Floats, FreshDescent]:
+    """``pretrain_fresh_views`` with the settings of its twin in the reference, and the dimension."""
+    views = FreshViews(**{name: settings.pop(name) for name in FreshViews._fields})
+    return pretrain_fresh_views(W, mu, labels, noise, views, **settings)
 
 
 @st.composite
@@ -164,9 +173,7 @@ def test_fresh_views_of_a_revealed_space_are_the_reference(
         lambda W: reference.pretrain_fresh_views(W, *data, rng=np.random.default_rng(seed), **settings),
         case.W,
     )
-    W, run = pretrain_fresh_views(
-        case.W, *data, dim=len(case.mu), rng=np.random.default_rng(seed), **settings
-    )
+    W, run = fresh_views(case.W, *data, dim=len(case.mu), rng=np.random.default_rng(seed), **settings)
     last = Trajectory(expected.filters[-1:], expected.losses[-1:], expected.status)
     others = [other.filters[-1:] for other in disturbed]
     atol = tolerances.trajectory(last.filters, others)[0]
@@ -191,7 +198,7 @@ def test_fresh_views_of_overlap_one_are_fixed_views(case: Drawn, max_steps: int,
         "stop_at_linear_end": stop,
     }
     fixed_W, fixed = numsim.pretrain(case.W, case.z, case.z_aug, record=max_steps + 1, **shared)
-    W, run = pretrain_fresh_views(
+    W, run = fresh_views(
         case.W,
         case.mu,
         case.labels,
@@ -257,7 +264,7 @@ def test_fresh_views_in_few_axes_have_the_law_of_dense_ones(overlap: float, proj
     runs = 800
     for seed in range(runs):
         rng = np.random.default_rng([1, seed])
-        V, run = pretrain_fresh_views(W, mu, case.labels, noise, dim=12, rng=rng, **settings)
+        V, run = fresh_views(W, mu, case.labels, noise, dim=12, rng=rng, **settings)
         few.append([np.sum(V[:, 6:] ** 2), np.sum((V[:, :6] @ mu) ** 2), run.loss])
         rng = np.random.default_rng([2, seed])
         twin = reference.pretrain_fresh_views(dense_W, case.mu, case.labels, dense_noise, rng=rng, **settings)
@@ -534,7 +541,7 @@ def test_the_recorder_keeps_evenly_spaced_states(steps: int, record: int | None,
 def test_fresh_views_are_recorded_as_evenly() -> None:
     case = reference.draw(np.random.default_rng(7), dim=3, filters=1, unlabelled=2, first_axis=True)
     steps = 450  # more than twice the 200 states kept
-    _, run = pretrain_fresh_views(
+    _, run = fresh_views(
         case.W,
         case.mu,
         case.labels,
@@ -562,7 +569,8 @@ def test_where_it_pauses_changes_no_bit(
 ) -> None:
     whole = simple(23, 5, supervised=supervised)
     filters, entries = whole.inner.shape
-    monkeypatch.setattr(dynamics, "_WORK_BETWEEN_PAUSES", stride * filters * entries**2)
+    work = filters * entries**2 + dynamics._WORK_OF_A_STEP
+    monkeypatch.setattr(dynamics, "_WORK_BETWEEN_PAUSES", stride * work)
     seen: list[tuple[int, float]] = []
     paused = simple(23, 5, supervised=supervised, progress=lambda *state: seen.append(state))
     assert_identical(paused, whole)
