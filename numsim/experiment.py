@@ -1,0 +1,313 @@
+"""The two-stage experiment and its direct twin: draw an instance, simulate both arms, evaluate.
+
+Both arms share the labelled data, the initial filters and their split, and all settings; the ``simclr`` arm
+passes through contrastive pre-training first. theory.md sections 1, 3, 4; design.md.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from .config import Experiment
+from .contrastive import alignment, pretrain
+from .data import (
+    Labelled,
+    PatchDictionary,
+    Unlabelled,
+    draw_labelled,
+    draw_unlabelled,
+    signal_noise_dictionary,
+)
+from .dynamics import Descent
+from .evaluation import TestResult, evaluate
+from .faults import ConfigError
+from .fresh_views import FreshDescent, FreshViews, pretrain_fresh_views
+from .network import split_filters
+from .space import Space, pad
+from .supervised import train_dictionary
+from .threads import blas_threads
+
+if TYPE_CHECKING:
+    from .result import Result
+
+__all__ = ["Arm", "Instance", "Pretrained", "Simulation", "draw", "generator", "run", "simulate"]
+
+Floats = npt.NDArray[np.float64]
+Report = Callable[[str, int, float], None]
+
+# One independent stream a purpose: changing n, say, leaves filters and unlabelled noise as they are.
+# Only ever append: a stream's number is part of what a seed means.
+_STREAMS = (
+    "filters",
+    "labels",
+    "noise",
+    "views",
+    "labelled",
+    "labelled noise",
+    "flips",
+    "split",
+    "bias",
+    "evaluation",
+    "embedding",
+)
+
+
+def generator(seed: int, stream: str) -> np.random.Generator:
+    """The random generator of one purpose in the run with this seed."""
+    sequence = np.random.SeedSequence(seed, spawn_key=(_STREAMS.index(stream),))
+    return np.random.Generator(np.random.PCG64(sequence))
+
+
+@dataclass(frozen=True)
+class Instance:
+    """Everything drawn before training, in D common coordinates (D at most 1 + 2m + 2 n0 + n).
+
+    mu, direction : (D,), the signal and its unit vector; filters : (2m, D); bias : (2m,) or None;
+    unlabelled : None without a contrastive stage; order : (2m,) the random split.
+    """
+
+    mu: Floats
+    direction: Floats
+    filters: Floats
+    bias: Floats | None
+    unlabelled: Unlabelled | None
+    labelled: Labelled
+    order: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """The contrastive stage: last filters (2m, at least D), its descent, cos^2(W - W^0, mu)."""
+
+    filters: Floats
+    descent: Descent | FreshDescent
+    alignment: float
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One supervised training: filters (2, m, D) before and after (the bias, if any, is the last coordinate).
+
+    descent is None where there was nothing finite to start from.
+    """
+
+    dictionary: PatchDictionary
+    initial: Floats
+    filters: Floats
+    descent: Descent | None
+    test: TestResult
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A whole run in arrays; ``Result`` presents it."""
+
+    experiment: Experiment
+    seed: int
+    instance: Instance
+    pretrained: Pretrained | None
+    simclr: Arm | None
+    direct: Arm
+
+
+def draw(experiment: Experiment, seed: int | None = None) -> Instance:
+    """Draw the instance that ``run(experiment, seed)`` trains on.
+
+    Order of revealing: filters, unlabelled noise, augmented noise (fixed views), labelled noise. With fresh
+    views the augmented noise is revealed during training, which in law is the same.
+    """
+    e = experiment.resolved()
+    seed = e.seed if seed is None else seed
+    _check_memory(e)
+    m = e.network.filters
+    space = Space(e.data.dim)
+    filters = space.draw(2 * m, e.init_scale, generator(seed, "filters"))
+    unlabelled = None
+    if e.pretraining.samples:
+        unlabelled = draw_unlabelled(
+            space,
+            e.pretraining.samples,
+            sigma_p=e.data.sigma_p,
+            projected=e.data.projected,
+            balanced=e.data.balanced,
+            overlap=e.pretraining.overlap,
+            fixed_views=e.pretraining.views == "fixed",
+            label_rng=generator(seed, "labels"),
+            noise_rng=generator(seed, "noise"),
+            view_rng=generator(seed, "views"),
+        )
+    labelled = draw_labelled(
+        space,
+        e.finetuning.samples,
+        sigma_p=e.data.sigma_p,
+        projected=e.data.projected,
+        balanced=e.data.balanced,
+        flip_probability=e.data.flip_probability,
+        subset_of=unlabelled if e.finetuning.labelled == "subset" else None,
+        label_rng=generator(seed, "labelled"),
+        noise_rng=generator(seed, "labelled noise"),
+        flip_rng=generator(seed, "flips"),
+    )
+    width = space.revealed
+    if unlabelled is not None:
+        augmented = None if unlabelled.augmented is None else pad(unlabelled.augmented, width)
+        unlabelled = Unlabelled(unlabelled.labels, pad(unlabelled.noise, width), augmented)
+    bias = generator(seed, "bias").standard_normal(2 * m) * e.init_scale if e.network.bias else None
+    return Instance(
+        mu=space.signal(e.signal_norm),
+        direction=space.signal(1.0),
+        filters=pad(filters, width),
+        bias=bias,
+        unlabelled=unlabelled,
+        labelled=Labelled(labelled.true_labels, labelled.labels, pad(labelled.noise, width)),
+        order=generator(seed, "split").permutation(2 * m),
+    )
+
+
+def _check_memory(e: Experiment) -> None:
+    """Refuse what cannot fit before allocating it: the Gram matrices and the coordinates."""
+    m, n0, n = e.network.filters, e.pretraining.samples, e.finetuning.samples
+    rows = 2 * m + 2 * n0 + n + 1
+    width = min(e.data.dim, rows)
+    needed = 8.0 * (3 * rows * width + 5 * n0**2 + 2 * (n + 2) ** 2 + 6 * (2 * m) * (n + 2))
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > available:
+        raise ConfigError(
+            f"the experiment needs about {needed / 2**30:.3g} GiB of memory and this machine has "
+            f"{available / 2**30:.3g}: reduce pretraining.samples ({n0}), finetuning.samples ({n}) "
+            f"or network.filters ({m})"
+        )
+
+
+def run(experiment: Experiment, seed: int | None = None, *, report: Report | None = None) -> Result:
+    """Simulate both arms of the two-stage experiment, exactly in law at any dimension.
+
+    Parameters
+    ----------
+    experiment : what to simulate.
+    seed : replaces ``experiment.seed``.
+    report : called as report(stage, step, loss) a few times a second.
+
+    Returns
+    -------
+    Result : ``.simclr`` (None without pre-training), ``.direct``, ``.pretraining``, ``.theory``.
+
+    Same experiment, seed, library versions and CPU type: same bits, in whatever company of other runs.
+    """
+    from .result import Result
+
+    if seed is not None:
+        experiment = experiment.replace({"seed": seed})
+    e = experiment.resolved()
+    with blas_threads(e.threads):
+        return Result.of(simulate(e, draw(e), report=report))
+
+
+def simulate(experiment: Experiment, instance: Instance, *, report: Report | None = None) -> Simulation:
+    """Train and evaluate both arms on a given instance (``run`` without drawing it)."""
+    e = experiment.resolved()
+
+    def watch(stage: str) -> Callable[[int, float], None] | None:
+        return None if report is None else lambda step, loss: report(stage, step, loss)
+
+    pretrained = None
+    simclr = None
+    if instance.unlabelled is not None:
+        pretrained = _pretrain(e, instance, instance.unlabelled, watch("pre-training"))
+        simclr = _train(e, instance, pretrained.filters, watch("fine-tuning"))
+    direct = _train(e, instance, instance.filters, watch("direct training"))
+    return Simulation(e, e.seed, instance, pretrained, simclr, direct)
+
+
+def _pretrain(
+    e: Experiment,
+    instance: Instance,
+    unlabelled: Unlabelled,
+    progress: Callable[[int, float], None] | None,
+) -> Pretrained:
+    settings = e.pretraining
+    assert settings.learning_rate is not None  # resolved
+    descent: Descent | FreshDescent
+    if unlabelled.augmented is not None:
+        z, z_aug = unlabelled.sums(instance.mu)
+        filters, descent = pretrain(
+            instance.filters,
+            z,
+            z_aug,
+            learning_rate=settings.learning_rate,
+            temperature=settings.temperature,
+            max_steps=settings.steps,
+            stop_at_linear_end=settings.stop_at_linear_end,
+            progress=progress,
+        )
+    else:
+        filters, descent = pretrain_fresh_views(
+            instance.filters,
+            instance.mu,
+            unlabelled.labels,
+            unlabelled.noise,
+            FreshViews(
+                dim=e.data.dim,
+                sigma_p=e.data.sigma_p,
+                projected=e.data.projected,
+                overlap=settings.overlap,
+                rng=generator(e.seed, "views"),
+            ),
+            learning_rate=settings.learning_rate,
+            temperature=settings.temperature,
+            max_steps=settings.steps,
+            stop_at_linear_end=settings.stop_at_linear_end,
+            progress=progress,
+        )
+    moved = filters - pad(instance.filters, filters.shape[1])
+    return Pretrained(filters, descent, alignment(moved, instance.mu))
+
+
+def _train(
+    e: Experiment, instance: Instance, filters: Floats, progress: Callable[[int, float], None] | None
+) -> Arm:
+    settings = e.finetuning
+    assert settings.learning_rate is not None  # resolved
+    width = filters.shape[1]
+    labelled = instance.labelled
+    padded = Labelled(labelled.true_labels, labelled.labels, pad(labelled.noise, width))
+    dictionary = signal_noise_dictionary(instance.mu, padded)
+    if instance.bias is not None:
+        dictionary = dictionary.with_bias()
+        filters = np.concatenate([filters, instance.bias[:, None]], axis=1)
+    initial = split_filters(filters, instance.order)
+    if not np.isfinite(initial).all():
+        nothing = np.full_like(initial, np.nan)
+        return Arm(dictionary, initial, nothing, None, TestResult(*[float("nan")] * 4))
+    trained, descent = train_dictionary(
+        initial,
+        dictionary,
+        q=e.network.q,
+        output_scale=e.network.output_scale,
+        learning_rate=settings.learning_rate,
+        max_steps=settings.max_steps,
+        target_loss=settings.target_loss,
+        progress=progress,
+    )
+    direction = np.zeros(width)
+    direction[: len(instance.direction)] = instance.direction
+    test = evaluate(
+        trained[..., :width],
+        direction,
+        signal_norm=e.signal_norm,
+        sigma_p=e.data.sigma_p,
+        q=e.network.q,
+        output_scale=e.network.output_scale,
+        bias=trained[..., width] if instance.bias is not None else None,
+        projected=e.data.projected,
+        flip_probability=e.data.flip_probability,
+        samples=e.evaluation.samples,
+        rng=generator(e.seed, "evaluation"),
+    )
+    return Arm(dictionary, initial, trained, descent, test)

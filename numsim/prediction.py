@@ -1,0 +1,206 @@
+"""What a run measured beside what theory predicts for it: spectrum, growth, hand-over, race."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .config import Experiment
+from .contrastive import LINEAR_END, top_eigenpairs
+from .dynamics import STATUSES
+from .experiment import Arm, Simulation
+from .fresh_views import FreshDescent
+from .space import pad
+from .theory import (
+    fresh_view_spectrum,
+    handover_ratio,
+    linear_stage_steps,
+    power_unit,
+    race,
+    saturation,
+    spectrum,
+)
+from .theory.spectrum import Spectrum
+
+__all__ = ["compare"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def compare(simulation: Simulation) -> dict[str, Any]:
+    """Predicted and measured quantities of one run, as plain numbers (NaN where a quantity is undefined).
+
+    pretraining : {quantity: {"predicted", "measured"}} for the top eigenvalue (growth per step), alignment
+        cos^2(v_1, mu), eigenvector ratio |<v_1, mu>| / |mean y_i <v_1, xi_i>|, steps to the linear end and
+        the ratio <w, mu> / sd<w, xi_new> at hand-over. Theory takes only the filters' initial overlap with
+        v_1 from the draw.
+    race : {arm: {class: ...}}: start values, blow-up times, predicted ratio and winner, measured winner
+    ("undecided" while neither has blown up).
+    """
+    e = simulation.experiment
+    scales = {"snr": e.snr, "signal_norm": e.signal_norm, "init_scale": e.init_scale, "kappa": e.kappa}
+    result: dict[str, Any] = {"scales": scales, "pretraining": None, "race": None}
+    if simulation.pretrained is not None:
+        result["pretraining"] = _pretraining(simulation)
+    if e.network.q > 2:
+        arms = {"simclr": simulation.simclr, "direct": simulation.direct}
+        result["race"] = {
+            name: _race(e, arm, simulation.instance.mu, simulation.instance.labelled.true_labels)
+            for name, arm in arms.items()
+            if arm is not None and arm.descent is not None
+        }
+    return result
+
+
+def predicted_spectrum(e: Experiment) -> Spectrum:
+    """The spectrum that governs the run: of A for fixed views, of its mean for fresh ones."""
+    a = e.pretraining.overlap
+    if e.pretraining.views == "fresh":
+        return fresh_view_spectrum(e.kappa, a)
+    return spectrum(e.kappa, 0.0 if a > 0 else e.aspect, a)
+
+
+def _pretraining(simulation: Simulation) -> dict[str, dict[str, float]]:
+    e, instance, pretrained = simulation.experiment, simulation.instance, simulation.pretrained
+    assert pretrained is not None
+    assert instance.unlabelled is not None
+    rate = e.pretraining.learning_rate
+    assert rate is not None
+    tau, n0 = e.pretraining.temperature, e.pretraining.samples
+    unit = power_unit(learning_rate=rate, temperature=tau, sigma_p=e.data.sigma_p, dim=e.data.dim, samples=n0)
+    limit = predicted_spectrum(e)
+    growth = limit.top * unit
+    steps = pretrained.descent.steps
+    nan = math.nan
+    table = {
+        "top_eigenvalue": {"predicted": growth, "measured": nan},
+        "alignment": {"predicted": limit.alignment, "measured": nan},
+        "eigenvector_ratio": {"predicted": nan, "measured": nan},
+        "growth_per_step": {"predicted": 1 + growth, "measured": nan},
+        "steps": {"predicted": nan, "measured": float(steps)},
+        "ratio": {"predicted": nan, "measured": _signal_ratio(pretrained.filters, instance.mu, e)},
+        "initial_overlap": {"predicted": 1.0, "measured": 1.0},
+    }
+    overlap_of_filters = 1.0
+    if instance.unlabelled.augmented is not None:
+        z, z_aug = instance.unlabelled.sums(instance.mu)
+        values, vectors = top_eigenpairs(z, z_aug, learning_rate=rate, temperature=tau)
+        top = vectors[:, 0]
+        table["top_eigenvalue"]["measured"] = float(values[0])
+        table["alignment"]["measured"] = float((top @ instance.direction) ** 2)
+        noise_part = abs(float(instance.unlabelled.labels @ (instance.unlabelled.noise @ top))) / n0
+        table["eigenvector_ratio"]["predicted"] = 2 * e.kappa / (1 + e.pretraining.overlap)
+        if noise_part > 0:
+            table["eigenvector_ratio"]["measured"] = abs(float(top @ instance.mu)) / noise_part
+        start = instance.filters @ top
+        end = pad(pretrained.filters, len(top)) @ top
+        overlap_of_filters = float(np.mean(start**2)) / e.init_scale**2
+        if steps > 0 and np.isfinite(end).all():
+            factor = math.sqrt(float(np.sum(end**2)) / float(np.sum(start**2)))
+            table["growth_per_step"]["measured"] = factor ** (1 / steps)
+    elif isinstance(pretrained.descent, FreshDescent):
+        table["growth_per_step"]["measured"] = _late_growth(pretrained.descent)
+    table["initial_overlap"]["measured"] = overlap_of_filters
+    # Where the linear stage has run to its end, the softmax has slowed the last steps by a known factor.
+    ended = pretrained.descent.status == STATUSES[0]
+    delay = saturation(LINEAR_END) / math.log1p(growth)
+    if ended and steps > 0:
+        table["growth_per_step"]["predicted"] = (1 + growth) ** (1 - delay / steps)
+    if overlap_of_filters > 0:
+        table["steps"]["predicted"] = delay + linear_stage_steps(
+            growth=growth,
+            learning_rate=rate,
+            temperature=tau,
+            filters=e.network.filters,
+            init_scale=e.init_scale,
+            initial_overlap=overlap_of_filters,
+            threshold=LINEAR_END,
+        )
+    table["ratio"]["predicted"] = handover_ratio(
+        growth=growth,
+        alignment=limit.alignment,
+        steps=max(0.0, steps - delay) if ended else steps,
+        unit=unit if e.pretraining.views == "fixed" else 0.0,
+        overlap=e.pretraining.overlap,
+        samples=n0,
+        dim=e.data.dim,
+        signal_norm=e.signal_norm,
+        sigma_p=e.data.sigma_p,
+        initial_overlap=overlap_of_filters,
+    )
+    return table
+
+
+def _late_growth(descent: FreshDescent) -> float:
+    """Factor per step of root-mean-square <w, mu> over the second half of the stage: no one A exists."""
+    steps, signal = descent.recorded_steps, descent.recorded_signal
+    if len(steps) < 3:
+        return math.nan
+    middle = len(steps) // 2
+    sizes = np.sqrt(np.mean(signal**2, axis=1))
+    if not sizes[middle] > 0:
+        return math.nan
+    return float((sizes[-1] / sizes[middle]) ** (1 / (steps[-1] - steps[middle])))
+
+
+def _signal_ratio(filters: Floats, mu: Floats, e: Experiment) -> float:
+    """Root-mean-square <w, mu> over root-mean-square sd of <w, xi_new>, over all filters (2m, D)."""
+    norm = float(np.linalg.norm(mu))
+    if norm == 0:
+        return 0.0
+    along = filters[:, : len(mu)] @ (mu / norm)
+    squares = np.sum(filters**2, axis=1) - (along**2 if e.data.projected else 0.0)
+    noise = e.data.sigma_p * math.sqrt(float(np.sum(squares)))
+    return norm * math.sqrt(float(np.sum(along**2))) / noise if noise > 0 else math.inf
+
+
+def _winner(e: Experiment, signal: float, noise: float) -> str:
+    """Who has blown up: the larger activation a, once its output alone is of order one, (s/m) a^q > 1/10."""
+    blown_up = (0.1 * e.network.filters / e.network.output_scale) ** (1 / e.network.q)
+    if not (np.isfinite([signal, noise]).all() and max(signal, noise) > blown_up):
+        return "undecided"
+    return "signal" if signal > noise else "noise"
+
+
+def _race(e: Experiment, arm: Arm, mu: Floats, true_labels: Floats) -> dict[str, dict[str, Any]]:
+    """Per class: a_0 and b_0 (median over the class's samples), the race they predict, who won."""
+    assert arm.descent is not None
+    assert e.finetuning.learning_rate is not None
+    m = e.network.filters
+    start = (arm.initial.reshape(2 * m, -1) @ arm.dictionary.vectors.T).reshape(2, m, -1)
+    end = arm.descent.inner.reshape(2, m, -1)
+    noise_norm = e.data.sigma_p * math.sqrt(e.data.dim)
+    table: dict[str, dict[str, Any]] = {}
+    for index, label in enumerate((1.0, -1.0)):
+        members = np.flatnonzero(arm.dictionary.labels == label)
+        if not len(members):
+            continue
+        # Entry 0 of the dictionary is +mu, entry 1 is -mu: the class's signal patch; noise starts at 2.
+        signal = [float(inner[index, :, index].max()) for inner in (start, end)]
+        noise = [float(np.median(inner[index][:, 2 + members].max(axis=0))) for inner in (start, end)]
+        predicted = race(
+            signal_start=signal[0],
+            noise_start=noise[0],
+            class_samples=float(np.sum(true_labels[members] * label)),
+            samples=len(arm.dictionary.labels),
+            filters=m,
+            q=e.network.q,
+            signal_norm=e.signal_norm,
+            noise_norm=noise_norm,
+            learning_rate=e.finetuning.learning_rate,
+            output_scale=e.network.output_scale,
+        )
+        table[f"{label:+.0f}"] = {
+            "samples": len(members),
+            "signal_start": signal[0],
+            "noise_start": noise[0],
+            "signal_time": predicted.signal_time,
+            "noise_time": predicted.noise_time,
+            "ratio": predicted.ratio,
+            "predicted": predicted.winner,
+            "measured": _winner(e, signal[1], noise[1]),
+        }
+    return table

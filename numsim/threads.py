@@ -1,0 +1,50 @@
+"""BLAS threads of a run: as many as its configuration says, whatever else runs in the process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+__all__ = ["blas_threads"]
+
+_state = threading.Condition()
+_running = 0
+_threads = 0
+_limiter: Any = None
+
+
+@cache
+def _controller() -> Any:
+    # Numba's matrix products call SciPy's BLAS, a library of its own: load it before looking for libraries.
+    import scipy.linalg.cython_blas  # noqa: F401
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+@contextmanager
+def blas_threads(threads: int) -> Iterator[None]:
+    """Hold BLAS to ``threads`` threads inside.
+
+    The limit is a property of the process: runs that want the same number share it (the last one to leave
+    restores it), runs that want another number wait. Otherwise a run that ends would change how many
+    threads, and so which bits, its neighbour's matrix products have.
+    """
+    global _running, _threads, _limiter
+    with _state:
+        _state.wait_for(lambda: _running == 0 or _threads == threads)
+        if _running == 0:
+            _limiter = _controller().limit(limits=threads, user_api="blas")
+            _threads = threads
+        _running += 1
+    try:
+        yield
+    finally:
+        with _state:
+            _running -= 1
+            if _running == 0:
+                _limiter.restore_original_limits()
+                _state.notify_all()

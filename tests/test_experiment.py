@@ -1,0 +1,452 @@
+"""The two-stage experiment against the same experiment in R^d, exactly and in law; its promises."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tolerances
+from scipy.stats import ks_2samp
+
+import numsim
+from numsim import Experiment, dynamics, reference
+from numsim.contrastive import alignment
+from numsim.data import Labelled, Unlabelled
+from numsim.experiment import Arm, Instance, Pretrained, Simulation, draw, generator, simulate
+from numsim.fresh_views import FreshDescent
+
+Floats = npt.NDArray[np.float64]
+
+
+def small(**changes: Any) -> Experiment:
+    """An experiment that the loops of the reference can follow."""
+    settings = {
+        "data.dim": 40,
+        "data.snr": 0.5,
+        "network.filters": 2,
+        "network.relative_init_scale": 0.05,
+        "pretraining.samples": 6,
+        "pretraining.steps": 25,
+        "finetuning.samples": 5,
+        "finetuning.max_steps": 40,
+        "evaluation.samples": 200,
+    }
+    return numsim.load(None, {**settings, **changes}).resolved()
+
+
+def dense_draw(e: Experiment, seed: int) -> reference.Drawn:
+    return reference.draw(
+        np.random.default_rng(seed),
+        dim=e.data.dim,
+        filters=e.network.filters,
+        unlabelled=e.pretraining.samples,
+        labelled=e.finetuning.samples,
+        signal_norm=e.signal_norm,
+        sigma_p=e.data.sigma_p,
+        init_scale=e.init_scale,
+        overlap=e.pretraining.overlap,
+        projected=e.data.projected,
+        flip_probability=e.data.flip_probability,
+    )
+
+
+def compressed(e: Experiment, drawn: reference.Drawn, seed: int) -> Instance:
+    """The dense draw in numsim's coordinates: the same code runs on it."""
+    mu, filters, noise, views, labelled = numsim.compress(
+        drawn.mu[None], drawn.W, drawn.noise, drawn.views, drawn.labelled_noise
+    )
+    rng = generator(seed, "bias")
+    return Instance(
+        mu=mu[0],
+        direction=mu[0] / np.linalg.norm(mu[0]),
+        filters=filters,
+        bias=e.init_scale * rng.standard_normal(len(filters)) if e.network.bias else None,
+        unlabelled=Unlabelled(drawn.labels, noise, views),
+        labelled=Labelled(drawn.true_labels, drawn.observed, labelled),
+        order=rng.permutation(len(filters)),
+    )
+
+
+def dense_run(
+    e: Experiment, drawn: reference.Drawn, instance: Instance, W0: Floats
+) -> tuple[reference.Trajectory, reference.Trajectory, reference.Trajectory]:
+    """Pre-training, fine-tuning and direct training in R^d, from the filters W0 (2m, d)."""
+    assert e.pretraining.learning_rate is not None
+    assert e.finetuning.learning_rate is not None
+    pre = reference.pretrain(
+        W0,
+        drawn.z,
+        drawn.z_aug,
+        learning_rate=e.pretraining.learning_rate,
+        temperature=e.pretraining.temperature,
+        max_steps=e.pretraining.steps,
+        stop_at_linear_end=e.pretraining.stop_at_linear_end,
+    )
+    x = drawn.x
+    if instance.bias is not None:
+        x = np.concatenate([x, np.ones((*x.shape[:2], 1))], axis=2)
+
+    def train(W: Floats) -> reference.Trajectory:
+        if instance.bias is not None:
+            W = np.concatenate([W, instance.bias[:, None]], axis=1)
+        assert e.finetuning.learning_rate is not None
+        return reference.train(
+            W[instance.order].reshape(2, e.network.filters, -1),
+            x,
+            drawn.observed,
+            q=e.network.q,
+            learning_rate=e.finetuning.learning_rate,
+            max_steps=e.finetuning.max_steps,
+            target_loss=e.finetuning.target_loss,
+            output_scale=e.network.output_scale,
+        )
+
+    return pre, train(pre.filters[-1]), train(W0)
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "fewer dimensions than vectors": {"data.dim": 7},
+    "unprojected noise": {"data.projected": False},
+    "flips": {"data.flip_probability": 0.4, "finetuning.samples": 8},
+    "bias": {"network.bias": True},
+    "relu": {"network.q": 1.0, "finetuning.max_steps": 15},
+    "q = 2": {"network.q": 2.0},
+    "q = 1.5": {"network.q": 1.5, "finetuning.max_steps": 15},
+    "q = 4, past the race": {"network.q": 4.0, "network.relative_init_scale": 0.4},
+    "overlap": {"pretraining.overlap": 0.6},
+    "no augmentation": {"pretraining.overlap": 1.0},
+    "past the linear stage": {
+        "pretraining.stop_at_linear_end": False,
+        "network.relative_init_scale": 0.2,
+        "pretraining.steps": 40,
+    },
+    "temperature and scale": {"pretraining.temperature": 0.2, "network.output_scale": 3.0},
+    "to the target loss": {"finetuning.target_loss": 0.6, "network.relative_init_scale": 0.5},
+}
+
+
+@pytest.mark.parametrize("changes", OPTIONS.values(), ids=OPTIONS.keys())
+def test_the_whole_trajectory_is_that_of_the_dense_experiment(changes: dict[str, Any]) -> None:
+    e = small(**changes)
+    seed = 11
+    drawn = dense_draw(e, seed)
+    instance = compressed(e, drawn, seed)
+    simulation = simulate(e, instance)
+    runs = dense_run(e, drawn, instance, drawn.W)
+    disturbed = [dense_run(e, drawn, instance, W) for W in tolerances.perturbed(drawn.W)]
+
+    assert simulation.pretrained is not None
+    assert simulation.simclr is not None
+    both = np.concatenate([drawn.z, drawn.z_aug])
+    vectors = np.concatenate([drawn.mu[None], -drawn.mu[None], drawn.labelled_noise])
+    if instance.bias is not None:
+        vectors = np.concatenate([vectors, np.ones((len(vectors), 1))], axis=1)
+    stages = (
+        (simulation.pretrained.descent, both),
+        (simulation.simclr.descent, vectors),
+        (simulation.direct.descent, vectors),
+    )
+    for stage, ((descent, basis), run) in enumerate(zip(stages, runs, strict=True)):
+        assert isinstance(descent, dynamics.Descent)
+        assert descent.status == run.status
+        assert descent.steps == len(run.filters) - 1 == descent.recorded_steps[-1]
+        start = run.filters[0].reshape(-1, basis.shape[1])
+        bounds = tolerances.trajectory(run.filters, [other[stage].filters for other in disturbed])
+        losses = tolerances.trajectory(
+            [np.array(loss) for loss in run.losses],
+            [[np.array(loss) for loss in other[stage].losses] for other in disturbed],
+        )
+        for step, loss, coefficients in zip(
+            descent.recorded_steps, descent.recorded_losses, descent.recorded_coefficients, strict=True
+        ):
+            filters = (start + coefficients @ basis).reshape(run.filters[step].shape)
+            assert np.max(np.abs(filters - run.filters[step])) <= bounds[step]
+            assert abs(loss - run.losses[step]) <= losses[step]
+
+
+def test_the_test_error_is_that_of_samples_in_r_d() -> None:
+    e = small(
+        **{"evaluation.samples": 4000, "data.flip_probability": 0.2, "network.relative_init_scale": 0.6}
+    )
+    drawn = dense_draw(e, 3)
+    instance = compressed(e, drawn, 3)
+    simulation = simulate(e, instance)
+    _, _, direct = dense_run(e, drawn, instance, drawn.W)
+    xi = reference.draw_noise(np.random.default_rng(5), 2000, drawn.mu, e.data.sigma_p, e.data.projected)
+    margins = reference.margins(direct.filters[-1], drawn.mu, xi, e.network.q)
+    loss, error = reference.evaluate(margins, e.data.flip_probability)
+    test = simulation.direct.test
+    factor = np.sqrt(1 + 4000 / 2000)  # the reference has its own Monte-Carlo error
+    assert abs(test.loss - loss) <= tolerances.STANDARD_ERRORS * factor * test.loss_se
+    assert abs(test.error - error) <= tolerances.STANDARD_ERRORS * factor * test.error_se
+
+
+def observables(simulation: Simulation) -> dict[str, float]:
+    """Numbers of a run that depend on everything in it, none of them on coordinates."""
+    pretrained, simclr = simulation.pretrained, simulation.simclr
+    assert pretrained is not None
+    assert simclr is not None
+    mu = simulation.instance.mu
+    found = {
+        "pretraining loss": pretrained.descent.loss,
+        "alignment": pretrained.alignment,
+        "signal after pre-training": float(np.max(pretrained.filters[:, : len(mu)] @ mu)),
+    }
+    for name, arm in (("simclr", simclr), ("direct", simulation.direct)):
+        descent = arm.descent
+        assert descent is not None
+        c = descent.coefficients
+        found |= {
+            f"{name} train loss": descent.loss,
+            f"{name} test loss": arm.test.loss,
+            f"{name} test error": arm.test.error,
+            f"{name} signal coefficient": float(np.max(c[:, 0] - c[:, 1])),
+            f"{name} noise coefficient": float(np.median(np.max(np.abs(c[:, 2:]), axis=0))),
+            f"{name} largest inner product": float(np.max(descent.inner)),
+        }
+    return found
+
+
+def fresh_dense(e: Experiment, seed: int) -> Simulation:
+    """The experiment with fresh views, every vector dense in R^d (mu along the first axis)."""
+    drawn = reference.draw(
+        np.random.default_rng(seed),
+        dim=e.data.dim,
+        filters=e.network.filters,
+        unlabelled=e.pretraining.samples,
+        labelled=e.finetuning.samples,
+        signal_norm=e.signal_norm,
+        sigma_p=e.data.sigma_p,
+        init_scale=e.init_scale,
+        projected=e.data.projected,
+        first_axis=True,
+    )
+    assert e.pretraining.learning_rate is not None
+    run = reference.pretrain_fresh_views(
+        drawn.W,
+        drawn.mu,
+        drawn.labels,
+        drawn.noise,
+        sigma_p=e.data.sigma_p,
+        projected=e.data.projected,
+        overlap=e.pretraining.overlap,
+        learning_rate=e.pretraining.learning_rate,
+        temperature=e.pretraining.temperature,
+        max_steps=e.pretraining.steps,
+        stop_at_linear_end=e.pretraining.stop_at_linear_end,
+        rng=np.random.default_rng([seed, 1]),
+    )
+    instance = compressed(e, drawn, seed)
+    # Fine-tuning sees the dense filters: compress them together with what it uses.
+    mu, noise, start, end = numsim.compress(drawn.mu[None], drawn.labelled_noise, drawn.W, run.filters[-1])
+    labelled = Labelled(drawn.true_labels, drawn.observed, noise)
+    arms = []
+    for filters in (end, start):
+        given = Instance(mu[0], mu[0] / np.linalg.norm(mu[0]), filters, None, None, labelled, instance.order)
+        arms.append(simulate(e.replace({"seed": seed}), given).direct)
+    given = Instance(mu[0], given.direction, start, None, None, labelled, instance.order)
+    descent = simulate(e, compressed(e, drawn, seed)).pretrained
+    assert descent is not None
+    pretrained = Pretrained(
+        end,
+        FreshDescent(
+            run.status,
+            len(run.filters) - 1,
+            run.losses[-1],
+            *[np.zeros(0)] * 6,  # type: ignore[arg-type]
+        ),
+        alignment(end - start, mu[0]),
+    )
+    return Simulation(e, seed, given, pretrained, arms[0], arms[1])
+
+
+LAWS: dict[str, dict[str, Any]] = {
+    "d = 60": {"data.dim": 60},
+    "axes run out": {"data.dim": 9},
+    "unprojected": {"data.dim": 25, "data.projected": False, "data.flip_probability": 0.2},
+    "overlap": {"data.dim": 25, "pretraining.overlap": 0.7},
+    "d = 2": {"data.dim": 2},
+}
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("changes", LAWS.values(), ids=LAWS.keys())
+def test_equal_in_law_to_dense_sampling(changes: dict[str, Any]) -> None:
+    e = small(**{"network.relative_init_scale": 0.3, "pretraining.steps": 12, **changes})
+    ours, dense = [], []
+    for seed in range(tolerances.LAW_SEEDS):
+        at = e.replace({"seed": seed})
+        ours.append(observables(simulate(at, draw(at))))
+        at = e.replace({"seed": seed + tolerances.LAW_SEEDS})
+        dense.append(observables(simulate(at, compressed(at, dense_draw(at, seed), seed))))
+    check_laws(ours, dense)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data.dim": 40},
+        {"data.dim": 8},
+        {"data.dim": 14, "pretraining.overlap": 0.5, "data.projected": False},
+    ],
+    ids=["d = 40", "axes run out", "overlap, unprojected"],
+)
+def test_fresh_views_are_equal_in_law_to_dense_sampling(changes: dict[str, Any]) -> None:
+    settings = {
+        "network.relative_init_scale": 0.3,
+        "pretraining.samples": 4,
+        "pretraining.steps": 8,
+        "pretraining.views": "fresh",
+    }
+    e = small(**{**settings, **changes})
+    ours, dense = [], []
+    for seed in range(tolerances.LAW_SEEDS):
+        at = e.replace({"seed": seed})
+        ours.append(observables(simulate(at, draw(at))))
+        dense.append(observables(fresh_dense(e, seed + tolerances.LAW_SEEDS)))
+    check_laws(ours, dense)
+
+
+def check_laws(ours: list[dict[str, float]], dense: list[dict[str, float]]) -> None:
+    """Two-sample Kolmogorov-Smirnov tests, Bonferroni over the observables."""
+    level = tolerances.LAW_LEVEL / len(ours[0])
+    rejected = {
+        name: ks_2samp([row[name] for row in ours], [row[name] for row in dense]).pvalue for name in ours[0]
+    }
+    assert min(rejected.values()) > level, rejected
+
+
+@pytest.mark.compiled
+def test_the_law_test_notices_a_wrong_law() -> None:
+    """Control: the same test with the noise 10 % too large must fail."""
+    e = small(**{"network.relative_init_scale": 0.3, "pretraining.steps": 12})
+    louder = e.replace({"data.sigma_p": 1.1, "data.snr": e.snr / 1.1, "network.init_scale": e.init_scale})
+    ours = [observables(simulate(e, draw(e.replace({"seed": s})))) for s in range(tolerances.LAW_SEEDS)]
+    dense = [
+        observables(simulate(e, compressed(e, dense_draw(louder, s), s))) for s in range(tolerances.LAW_SEEDS)
+    ]
+    with pytest.raises(AssertionError):
+        check_laws(ours, dense)
+
+
+@pytest.mark.compiled
+def test_headline_over_twenty_seeds() -> None:
+    """Twenty labels suffice after pre-training; direct training memorises them, at d = n0^4."""
+    e = Experiment()
+    assert e.data.dim == e.pretraining.samples**4
+    good = 0
+    for seed in range(20):
+        result = numsim.run(e, seed=seed)
+        assert result.simclr is not None
+        memorised = result.direct.test_error >= 0.3 and result.direct.status == "target_loss"
+        good += result.simclr.test_error <= 0.01 and memorised
+    assert good >= 19
+
+
+@pytest.mark.parametrize("dim", [1e4, 1e8, 1e15])
+def test_width_does_not_depend_on_the_dimension(dim: float) -> None:
+    e = small(**{"data.dim": dim})
+    assert draw(e).filters.shape[1] == 1 + 2 * 2 + 2 * 6 + 5
+
+
+def test_runs_are_equal_bit_for_bit_and_seeds_differ() -> None:
+    e = small()
+    first, again, other = (numsim.run(e, seed=s).to_dataset() for s in (1, 1, 2))
+    assert first.identical(again)
+    assert not np.array_equal(first["direct_gamma"], other["direct_gamma"])
+
+
+def test_streams_are_independent_of_other_sizes() -> None:
+    """Another number of labelled samples leaves filters and unlabelled noise as they are."""
+    a, b = (draw(small(**{"finetuning.samples": n})) for n in (3, 5))
+    assert a.unlabelled is not None
+    assert b.unlabelled is not None
+    width = 1 + 4 + 12
+    np.testing.assert_array_equal(a.filters[:, :width], b.filters[:, :width])
+    np.testing.assert_array_equal(a.unlabelled.noise[:, :width], b.unlabelled.noise[:, :width])
+
+
+def test_without_pretraining_there_is_one_arm_and_it_is_the_direct_one() -> None:
+    with_stage, without = small(), small(**{"pretraining.samples": 0})
+    result = numsim.run(without)
+    assert result.simclr is None
+    assert result.pretraining is None
+    assert result.theory["pretraining"] is None
+    assert numsim.run(with_stage).simclr is not None
+
+
+def test_both_arms_share_data_split_and_initial_filters() -> None:
+    e = small(**{"pretraining.steps": 0})
+    simulation = simulate(e, draw(e))
+    assert simulation.simclr is not None
+    np.testing.assert_array_equal(simulation.simclr.initial, simulation.direct.initial)
+    assert simulation.simclr.test == simulation.direct.test
+
+
+def test_the_linear_end_is_the_first_step_past_the_threshold() -> None:
+    e = small(**{"pretraining.steps": 400, "network.relative_init_scale": 0.02})
+    simulation = simulate(e, draw(e))
+    assert simulation.pretrained is not None
+    assert simulation.instance.unlabelled is not None
+    descent = simulation.pretrained.descent
+    assert isinstance(descent, dynamics.Descent)
+    assert descent.status == "linear_end"
+    z, _ = simulation.instance.unlabelled.sums(simulation.instance.mu)
+    largest = []
+    for coefficients in descent.recorded_coefficients:
+        both = np.concatenate(simulation.instance.unlabelled.sums(simulation.instance.mu))
+        inner = (simulation.instance.filters + coefficients @ both) @ z.T
+        s = inner.T @ inner
+        largest.append(np.max(np.abs(s - np.diag(np.diag(s)))))
+    assert descent.recorded_steps[-1] == descent.steps
+    assert largest[-1] > 0.3
+    assert max(largest[:-1]) <= 0.3
+
+
+def test_user_data_trains_through_the_same_dictionary() -> None:
+    """numsim.train on the dense patches of a run gives the run's filters."""
+    e = small()
+    drawn = dense_draw(e, 5)
+    instance = compressed(e, drawn, 5)
+    arm: Arm = simulate(e, instance).direct
+    W0 = drawn.W[instance.order].reshape(2, 2, -1)
+    assert e.finetuning.learning_rate is not None
+    W, descent = numsim.train(
+        W0,
+        drawn.x,
+        drawn.observed,
+        q=e.network.q,
+        learning_rate=e.finetuning.learning_rate,
+        max_steps=e.finetuning.max_steps,
+    )
+    assert arm.descent is not None
+    assert descent.steps == arm.descent.steps
+    patches = drawn.x.reshape(-1, e.data.dim)
+    ours = np.einsum("jrd,kd->jrk", W, patches)
+    inside = (
+        arm.filters.reshape(4, -1)
+        @ numsim.compress(drawn.mu[None], drawn.W, drawn.noise, drawn.views, drawn.labelled_noise)[4].T
+    )
+    np.testing.assert_allclose(ours.reshape(4, -1)[:, 1::2], inside, rtol=0, atol=tolerances.TRAJECTORY_FLOOR)
+
+
+@pytest.mark.compiled  # interpreted kernels warn of the overflow that compiled ones report as a status
+def test_a_run_that_diverges_says_so() -> None:
+    result = numsim.run(small(**{"finetuning.learning_rate": 1e200, "network.relative_init_scale": 0.5}))
+    assert result.direct.status == "non_finite"
+    assert "learning_rate" in result.direct.explanation
+    assert np.isnan(result.direct.test_error)
+    assert not result.finite
+    result = numsim.run(small(**{"pretraining.learning_rate": 1e80, "pretraining.stop_at_linear_end": False}))
+    assert result.pretraining is not None
+    assert result.simclr is not None
+    assert result.pretraining.status == result.simclr.status == "non_finite"
+    assert result.direct.status != "non_finite"
+
+
+def test_what_cannot_fit_in_memory_is_refused_before_it_is_drawn() -> None:
+    e = small(**{"pretraining.samples": 2_000_000, "data.dim": 1e12})
+    with pytest.raises(numsim.ConfigError, match="GiB"):
+        draw(e)
