@@ -1,0 +1,299 @@
+"""The commands. Each imports what it needs when it runs, so that ``numsim --help`` is immediate.
+
+Exit codes: 0 done; 2 usage or configuration (one line a fault on stderr); 3 incomplete (a run that did not
+stay finite, a result that could not be written); 130 on Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+try:
+    import typer
+except KeyboardInterrupt:  # most of the start-up time: Ctrl-C there is a Ctrl-C like any other
+    raise SystemExit(130) from None
+
+if TYPE_CHECKING:
+    from .config import Experiment
+    from .experiment import Report
+    from .result import Result
+
+__all__ = ["app", "main"]
+
+USAGE, INCOMPLETE, INTERRUPTED = 2, 3, 130
+
+_FILES = ("result.nc", "summary.json", "figure.png")
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Run a feature-learning theorem inside its own assumptions: SimCLR pre-training, fine-tuning and "
+    "direct training of two-layer CNNs on signal-noise data, exactly in law at any dimension.",
+)
+
+Source = Annotated[
+    str | None,
+    typer.Argument(metavar="[FILE.toml or PRESET]", help="The experiment; without it the headline defaults."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Replace a setting, e.g. --set data.dim=1e10. Repeatable."
+    ),
+]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of the run (replaces the file's).")]
+
+
+class _Failure(Exception):
+    """Faults to report, one line each, before leaving with ``code``."""
+
+    def __init__(self, *faults: str, code: int = USAGE) -> None:
+        super().__init__(*faults)
+        self.faults = faults
+        self.code = code
+
+
+@app.callback()
+def _commands() -> None:
+    """Keeps ``numsim run`` a subcommand whatever the number of commands."""
+
+
+@app.command()
+def run(
+    source: Source = None,
+    settings: Settings = None,
+    seed: Seed = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write result.nc, summary.json and figure.png here.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")
+    ] = False,
+) -> None:
+    """Run one experiment, both arms: pre-training + fine-tuning against direct training."""
+    experiment = _experiment(source, settings, seed)
+    if out is not None:
+        for name in _FILES:
+            _prepare(out / name)
+    import numpy as np
+
+    from .experiment import run as simulate
+
+    start = time.perf_counter()
+    with _progress() as report, np.errstate(all="ignore"):  # a status says what was not finite
+        result = simulate(experiment, report=report)
+        summary = {**result.summary(), "seconds": time.perf_counter() - start}
+    try:
+        if out is not None:
+            _save(result, summary, out)
+    finally:  # what was found is shown whether or not it could be kept
+        _show(result, summary, as_json)
+    if result.faults:
+        raise _Failure(*result.faults, code=INCOMPLETE)
+
+
+@app.command()
+def plot(
+    path: Annotated[Path, typer.Argument(help="A result.nc, or the folder that holds it.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Picture to write (.png, .pdf, .svg); default figure.png."),
+    ] = None,
+) -> None:
+    """Draw the figure of a saved result."""
+    from .plotting import picture_kind, save_figure
+    from .result import load_result
+
+    path = path / "result.nc" if path.is_dir() else path
+    target = path.parent / "figure.png" if out is None else out
+    try:
+        picture_kind(target)
+        result = load_result(path)
+    except ValueError as error:
+        raise _Failure(_sentence(error)) from error
+    except OSError as error:
+        raise _Failure(f"cannot read {path}: {_sentence(error)}") from error
+    _prepare(target)
+    with _writing(target):
+        save_figure(result, target)
+    print(f"written: {target}")
+
+
+@app.command()
+def export(
+    dense: Annotated[Path, typer.Option(metavar="OUT.npz", help="The file to write.")],
+    source: Source = None,
+    settings: Settings = None,
+    seed: Seed = None,
+) -> None:
+    """Write the very instance of a run as dense arrays in R^d (d <= 1e5), for anyone's own code to check."""
+    from .export import write_dense
+
+    experiment = _experiment(source, settings, seed)
+    _prepare(dense)
+    import numpy as np
+
+    try:
+        with _progress() as report, _writing(dense), np.errstate(all="ignore"):
+            write_dense(experiment, dense, report=report)
+    except FloatingPointError as error:
+        raise _Failure(*str(error).splitlines(), code=INCOMPLETE) from error
+    print(f"written: {dense}")
+
+
+def _experiment(source: str | None, settings: list[str] | None, seed: int | None) -> Experiment:
+    from .faults import ConfigError
+    from .levels import load, parse_override
+
+    overrides: dict[str, object] = {}
+    faults: list[str] = []
+    for text in settings or []:
+        try:
+            overrides.update([parse_override(text)])
+        except ConfigError as error:
+            faults += error.faults
+    if seed is not None:
+        overrides["seed"] = seed
+    try:
+        experiment = load(source, overrides).resolved()
+    except ConfigError as error:
+        faults += error.faults
+    if faults:
+        raise ConfigError(*faults)
+    return experiment
+
+
+def _prepare(path: Path) -> None:
+    """Make the folder of a file to write and make sure that it can be, before any work is done for it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():  # never put a file in the place of a folder or a device
+            raise FileExistsError(0, "it is not a file")
+        probe = path.with_name(f".{path.name}.{os.getpid():08x}")
+        probe.touch()
+        probe.unlink()
+    except (OSError, ValueError) as error:
+        raise _Failure(f"cannot write {path}: {_sentence(error)}; choose another place") from error
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _Failure(f"cannot write {path}: {_sentence(error)}", code=INCOMPLETE) from error
+
+
+def _save(result: Result, summary: dict[str, Any], out: Path) -> None:
+    """Write all three files or none: a folder never holds files of different runs."""
+    from .files import write_together
+    from .plotting import figure
+
+    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    drawn = figure(result)
+    writers = (
+        lambda file: file.write(result.to_netcdf()),
+        lambda file: file.write(text.encode()),
+        lambda file: drawn.savefig(file, format="png", dpi=150),
+    )
+    with _writing(out):
+        write_together(dict(zip((out / name for name in _FILES), writers, strict=True)))
+    print(f"written: {out}/{', '.join(_FILES)}", file=sys.stderr)
+
+
+def _show(result: Result, summary: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(summary, allow_nan=False))
+    else:
+        from .tables import show_run
+
+        show_run(result, summary["seconds"])
+
+
+@contextmanager
+def _progress() -> Iterator[Report | None]:
+    """A line on stderr that says what is being done, only on a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with console.status("drawing (the first run compiles its kernels: about 20 s)") as status:
+        yield lambda stage, step, loss: status.update(f"{stage}: step {step}, loss {loss:.4g}")
+
+
+def _sentence(error: BaseException) -> str:
+    """The error in one line."""
+    text = error.strerror.lower() if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    warnings.formatwarning = lambda message, *_, **__: f"numsim: warning: {message}\n"
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell
+            setattr(sys, name, io.StringIO())
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without Greek letters
+    code = _main(arguments)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to interrupt
+    sys.exit(code)
+
+
+def _main(arguments: list[str] | None) -> int:
+    try:
+        code = int(app(arguments, prog_name="numsim", standalone_mode=False) or 0)
+        sys.stdout.flush()
+        faults = ["interrupted"] if code == INTERRUPTED else []
+    except BaseException as error:
+        code, faults = _explained(error)
+    for fault in faults:
+        print(f"numsim: {fault}", file=sys.stderr)
+    return code
+
+
+def _explained(error: BaseException) -> tuple[int, list[str]]:
+    """The exit code and the lines that an error deserves; an error of ours is raised again."""
+    from .faults import ConfigError
+
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return INTERRUPTED, ["interrupted"]
+    if isinstance(error, ConfigError):
+        return USAGE, list(error.faults)
+    if isinstance(error, _Failure):
+        return error.code, list(error.faults)
+    if isinstance(error, MemoryError):
+        return INCOMPLETE, ["not enough memory: reduce the numbers of samples or filters"]
+    if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
+        _abandon_stdout()  # the reader of our output has seen enough
+        return 0, []
+    if isinstance(error, OSError):
+        _abandon_stdout()
+        return INCOMPLETE, [f"cannot write the output: {_sentence(error)}"]
+    if hasattr(error, "format_message"):  # the command line's own: an unknown option, a missing value
+        message = str(error.format_message())
+        if message.startswith("Usage:"):  # no arguments: the help
+            print(message, file=sys.stderr)
+            return USAGE, []
+        return USAGE, [f"{' '.join(message.split())} (see numsim --help)"]
+    raise error
+
+
+def _abandon_stdout() -> None:
+    """Point stdout at nothing, so that Python does not complain of it at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,96 @@
+"""Compiled kernels: a cache that cannot be used costs a warning, never a crash."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numba
+import pytest
+
+import numsim
+from numsim import _jit
+
+_PACKAGE = Path(numsim.__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def _never_warned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_jit, "_warned", False)
+
+
+def _square(x: float) -> float:
+    return x * x
+
+
+def test_kernel_computes() -> None:
+    assert _jit.kernel(_square)(3.0) == _square(3.0)
+
+
+def test_no_place_for_a_cache_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = numba.njit
+
+    def njit(**options: Any) -> Any:
+        if options.pop("cache", False):
+            raise RuntimeError("cannot cache function '_square': no locator available")
+        return original(**options)
+
+    monkeypatch.setattr(numba, "njit", njit)
+    with pytest.warns(RuntimeWarning, match="cannot be cached.*NUMBA_CACHE_DIR"):
+        compiled = _jit.kernel(_square)
+    assert compiled(3.0) == _square(3.0)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), EOFError(), ValueError("damaged")])
+def test_failing_cache_is_one_warning(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    cache = SimpleNamespace(save_overload=fail, load_overload=fail, cache_path="/the/cache")
+    monkeypatch.setattr(numba, "njit", lambda **_: lambda function: SimpleNamespace(_cache=cache))
+    _jit.kernel(_square)
+    with pytest.warns(RuntimeWarning, match="/the/cache"):
+        assert cache.load_overload("signature") is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cache.save_overload("signature", "code") is None
+
+
+def _run(folder: Path, cache: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(folder), "NUMBA_CACHE_DIR": str(cache)}
+    environment |= {"HOME": str(cache), "XDG_CACHE_HOME": str(cache)}  # where Numba looks last
+    settings = ["data.dim=100", "pretraining.samples=0", "finetuning.samples=2", "finetuning.max_steps=3"]
+    arguments = [argument for setting in settings for argument in ("--set", setting)]
+    command = [sys.executable, "-m", "numsim", "run", "--json", *arguments]
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.compiled
+def test_run_where_nothing_can_be_cached(tmp_path: Path) -> None:
+    shutil.copytree(_PACKAGE, tmp_path / "numsim", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "numsim" / "_kernels" / "__pycache__").touch()  # a file where the folder would be
+    (tmp_path / "file").touch()
+    done = _run(tmp_path, tmp_path / "file")
+    assert done.returncode == 0
+    assert done.stdout.startswith('{"schema": 1')
+    assert done.stderr.startswith("numsim: warning: compiled kernels cannot be cached")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.compiled
+def test_run_with_a_damaged_cache(tmp_path: Path) -> None:
+    shutil.copytree(_PACKAGE, tmp_path / "numsim", ignore=shutil.ignore_patterns("__pycache__"))
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    first = _run(tmp_path, cache)
+    for index in cache.rglob("*.nbi"):
+        index.write_bytes(index.read_bytes()[:40])
+    second = _run(tmp_path, cache)
+    assert (first.returncode, first.stderr, second.returncode) == (0, "", 0)
+    assert second.stderr.count("numsim: warning:") == 1
