@@ -1,6 +1,15 @@
 """numsim: run a feature-learning theorem inside its own assumptions and see, number by number, if it holds.
 
 Names are loaded when first used, so that ``import numsim`` costs little more than nothing.
+
+Letters of shapes, everywhere:
+    d   ambient dimension of a patch         D   width of the coordinates in use (at most d)
+    m   filters per output sign              M   filters in all, 2m
+    n   labelled samples                     n0  unlabelled samples
+    P   patches of a sample                  K   entries of the patch dictionary
+    T   steps                                R   recorded steps
+Sources are quoted as "theory.md P2" (the statement of claims that this project checks), or by paper:
+Zhang and Cao (arXiv 2409.18685), Cao et al. 2022 (arXiv 2202.06526), Kou et al. 2023 (arXiv 2303.04145).
 """
 
 from importlib import import_module

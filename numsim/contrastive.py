@@ -32,7 +32,7 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 
 LINEAR_END = 0.3
-"""The linear stage ends at the first step with max |s_ii'| / temperature above this (design.md)."""
+"""The linear stage ends at the first step with max |s_ii'| / temperature above this."""
 
 
 def contrastive_buffers(filters: int, n: int) -> descent.ContrastiveBuffers:

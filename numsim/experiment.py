@@ -1,7 +1,7 @@
 """The two-stage experiment and its direct twin: draw an instance, simulate both arms, evaluate.
 
 Both arms share the labelled data, the initial filters and their split, and all settings; the ``simclr`` arm
-passes through contrastive pre-training first. theory.md sections 1, 3, 4; design.md.
+passes through contrastive pre-training first. theory.md sections 1, 3 and 4.
 """
 
 from __future__ import annotations
