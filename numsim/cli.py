@@ -23,6 +23,8 @@ try:
 except KeyboardInterrupt:  # most of the start-up time: Ctrl-C there is a Ctrl-C like any other
     raise SystemExit(130) from None
 
+from . import __version__
+
 if TYPE_CHECKING:
     from .config import Experiment
     from .experiment import Report
@@ -65,9 +67,19 @@ class _Failure(Exception):
         self.code = code
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"numsim {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _commands() -> None:
-    """Keeps ``numsim run`` a subcommand whatever the number of commands."""
+def _commands(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -82,11 +94,15 @@ def run(
         bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")
     ] = False,
 ) -> None:
-    """Run one experiment, both arms: pre-training + fine-tuning against direct training."""
+    """Run one experiment, both arms.
+
+    Pre-training and fine-tuning against direct training, every quantity that theory predicts beside what was
+    measured.
+    """
     experiment = _experiment(source, settings, seed)
     if out is not None:
         for name in _FILES:
-            _prepare(out / name)
+            _prepare(out / name, make_folder=True)
     import numpy as np
 
     from .experiment import run as simulate
@@ -106,7 +122,7 @@ def run(
 
 @app.command()
 def plot(
-    path: Annotated[Path, typer.Argument(help="A result.nc, or the folder that holds it.")],
+    path: Annotated[Path, typer.Argument(metavar="RESULT", help="A result.nc, or the folder that holds it.")],
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Picture to write (.png, .pdf, .svg); default figure.png."),
@@ -138,7 +154,10 @@ def export(
     settings: Settings = None,
     seed: Seed = None,
 ) -> None:
-    """Write the very instance of a run as dense arrays in R^d (d <= 1e5), for anyone's own code to check."""
+    """Write the instance of a run as dense arrays.
+
+    Everything in R^d (d at most 1e5), with a readme, for anyone's own code to reproduce the trajectory.
+    """
     from .export import write_dense
 
     experiment = _experiment(source, settings, seed)
@@ -175,15 +194,21 @@ def _experiment(source: str | None, settings: list[str] | None, seed: int | None
     return experiment
 
 
-def _prepare(path: Path) -> None:
-    """Make the folder of a file to write and make sure that it can be, before any work is done for it."""
+def _prepare(path: Path, make_folder: bool = False) -> None:
+    """Make sure that a file can be written, before any work is done for it."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            raise NotADirectoryError(0, f"{path.parent} is not a folder")
         if path.exists() and not path.is_file():  # never put a file in the place of a folder or a device
             raise FileExistsError(0, "it is not a file")
         probe = path.with_name(f".{path.name}.{os.getpid():08x}")
         probe.touch()
         probe.unlink()
+    except FileExistsError as error:
+        reason = error.strerror if path.parent.is_dir() else f"{path.parent} is a file, not a folder"
+        raise _Failure(f"cannot write {path}: {reason}; choose another place") from error
     except (OSError, ValueError) as error:
         raise _Failure(f"cannot write {path}: {_sentence(error)}; choose another place") from error
 
@@ -231,7 +256,7 @@ def _progress() -> Iterator[Report | None]:
     from rich.console import Console
 
     console = Console(stderr=True)
-    with console.status("drawing (the first run compiles its kernels: about 20 s)") as status:
+    with console.status("starting (a first run compiles its kernels, about 20 s)") as status:
         yield lambda stage, step, loss: status.update(f"{stage}: step {step}, loss {loss:.4g}")
 
 

@@ -127,7 +127,7 @@ class Finetuning(_Part):
     samples: Count = 20
     labelled: Literal["fresh", "subset"] = "fresh"
     learning_rate: Positive | None = None
-    max_steps: Steps = 100_000
+    max_steps: Steps = 1_000_000
     target_loss: NonNegative = 0.01
 
 

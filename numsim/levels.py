@@ -40,14 +40,14 @@ def _parse(file: Path | Traversable, name: str, faults: list[str]) -> dict[str, 
         text = file.read_bytes().decode("utf-8-sig")
         return tomllib.loads(text)
     except OSError as error:
-        reason = f"got {error.strerror or 'a read error'}, expected a file that can be read"
+        reason = f"cannot be read: {(error.strerror or 'a read error').lower()}"
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         reason = f"got bytes that are no text in line {line}, expected TOML in UTF-8"
     except (ValueError, RecursionError) as error:  # TOML syntax; thousands of digits or brackets
         end = f"line {text.count(chr(10)) + 1}, column {len(text) - text.rfind(chr(10))}"
         message = str(error).replace("at end of document", f"at {end}, the end")
-        reason = f"got {' '.join(message.split())}, expected TOML"
+        reason = f"TOML syntax error: {' '.join(message.split())}"
     faults.append(f"{name if name.isprintable() else repr(name)}: {reason}")
     return {}
 

@@ -85,7 +85,8 @@ def figure(result: Result) -> Figure:
     e = result.experiment
     drawn.suptitle(
         f"$d$ = {e.data.dim:.3g}, SNR = {e.snr:.3g}, $n_0$ = {e.pretraining.samples}, "
-        f"$n$ = {e.finetuning.samples}, $m$ = {e.network.filters}, $q$ = {e.network.q:g}, seed {e.seed}",
+        + ("\n" if columns == 1 else "")
+        + f"$n$ = {e.finetuning.samples}, $m$ = {e.network.filters}, $q$ = {e.network.q:g}, seed {e.seed}",
         fontsize=11,
     )
     return drawn
@@ -138,7 +139,9 @@ def _draw_pretraining(result: Result, top: Axes, bottom: Axes) -> None:
         top.set_yscale("log")
     top.set_ylabel("coefficient")
     outcome = (
-        f"alignment $\\cos^2$ = {stage.alignment:.3g}" if np.isfinite(stage.alignment) else "no alignment"
+        f"$\\cos^2(W - W^0, \\mu)$ = {stage.alignment:.3g}"
+        if np.isfinite(stage.alignment)
+        else "no alignment"
     )
     top.set_title(f"Pre-training\n{'not finite' if stage.status == NON_FINITE else outcome}", fontsize=10)
     loss = path["loss"].values

@@ -25,13 +25,25 @@ from .theory import (
 )
 from .theory.spectrum import Spectrum
 
-__all__ = ["compare"]
+__all__ = ["compare", "predicted_spectrum"]
 
 Floats = npt.NDArray[np.float64]
 
+_QUANTITIES = (
+    "top_eigenvalue",
+    "alignment",
+    "eigenvector_ratio",
+    "growth_per_step",
+    "steps",
+    "ratio",
+    "initial_overlap",
+)
+
 
 def compare(simulation: Simulation) -> dict[str, Any]:
-    """Predicted and measured quantities of one run, as plain numbers (NaN where a quantity is undefined).
+    """Predicted and measured quantities of one run, as plain numbers.
+
+    NaN where a quantity is undefined, or where the prediction does not apply to the run.
 
     pretraining : {quantity: {"predicted", "measured"}} for the top eigenvalue (growth per step), alignment
         cos^2(v_1, mu), eigenvector ratio |<v_1, mu>| / |mean y_i <v_1, xi_i>|, steps to the linear end and
@@ -64,74 +76,105 @@ def predicted_spectrum(e: Experiment) -> Spectrum:
 
 
 def _pretraining(simulation: Simulation) -> dict[str, dict[str, float]]:
+    assert simulation.pretrained is not None
+    measured = _measured(simulation)
+    predicted = _predicted(
+        simulation.experiment,
+        measured["initial_overlap"],
+        steps=simulation.pretrained.descent.steps,
+        ended=simulation.pretrained.descent.status == STATUSES[0],
+    )
+    return {
+        name: {"predicted": predicted.get(name, math.nan), "measured": measured.get(name, math.nan)}
+        for name in _QUANTITIES
+    }
+
+
+def _measured(simulation: Simulation) -> dict[str, float]:
+    """What the run shows; for fresh views without the spectrum, since A is another one every step."""
     e, instance, pretrained = simulation.experiment, simulation.instance, simulation.pretrained
     assert pretrained is not None
     assert instance.unlabelled is not None
-    rate = e.pretraining.learning_rate
-    assert rate is not None
-    tau, n0 = e.pretraining.temperature, e.pretraining.samples
-    unit = power_unit(learning_rate=rate, temperature=tau, sigma_p=e.data.sigma_p, dim=e.data.dim, samples=n0)
+    assert e.pretraining.learning_rate is not None
+    steps = pretrained.descent.steps
+    found = {"initial_overlap": 1.0, "ratio": _signal_ratio(pretrained.filters, instance.mu, e)}
+    if pretrained.descent.status == STATUSES[0]:  # where a stage was cut short is not its linear end
+        found["steps"] = float(steps)
+    if isinstance(pretrained.descent, FreshDescent):
+        found["growth_per_step"] = _late_growth(pretrained.descent)
+        return found
+    z, z_aug = instance.unlabelled.sums(instance.mu)
+    values, vectors = top_eigenpairs(
+        z, z_aug, learning_rate=e.pretraining.learning_rate, temperature=e.pretraining.temperature
+    )
+    top = vectors[:, 0]
+    found["top_eigenvalue"] = float(values[0])
+    found["alignment"] = float((top @ instance.direction) ** 2)
+    noise_part = abs(float(np.mean(instance.unlabelled.labels * (instance.unlabelled.noise @ top))))
+    if noise_part > 0:
+        found["eigenvector_ratio"] = abs(float(top @ instance.mu)) / noise_part
+    start = instance.filters @ top
+    end = pad(pretrained.filters, len(top)) @ top
+    found["initial_overlap"] = float(np.mean(start**2)) / e.init_scale**2
+    if steps > 0 and np.isfinite(end).all():
+        factor = math.sqrt(float(np.sum(end**2)) / float(np.sum(start**2)))
+        found["growth_per_step"] = factor ** (1 / steps)
+    return found
+
+
+def _predicted(e: Experiment, initial_overlap: float, *, steps: int, ended: bool) -> dict[str, float]:
+    """What theory says, as far as it applies to the run.
+
+    The length of the stage and the ratio need a top direction that outgrows the bulk by the linear end, and
+    d > 2 n0; growth and ratio after ``steps`` need a run that did not go beyond the linear end.
+    """
+    s = e.pretraining
+    assert s.learning_rate is not None
+    unit = power_unit(
+        learning_rate=s.learning_rate,
+        temperature=s.temperature,
+        sigma_p=e.data.sigma_p,
+        dim=e.data.dim,
+        samples=s.samples,
+    )
     limit = predicted_spectrum(e)
     growth = limit.top * unit
-    steps = pretrained.descent.steps
-    nan = math.nan
-    table = {
-        "top_eigenvalue": {"predicted": growth, "measured": nan},
-        "alignment": {"predicted": limit.alignment, "measured": nan},
-        "eigenvector_ratio": {"predicted": nan, "measured": nan},
-        "growth_per_step": {"predicted": 1 + growth, "measured": nan},
-        "steps": {"predicted": nan, "measured": float(steps)},
-        "ratio": {"predicted": nan, "measured": _signal_ratio(pretrained.filters, instance.mu, e)},
-        "initial_overlap": {"predicted": 1.0, "measured": 1.0},
-    }
-    overlap_of_filters = 1.0
-    if instance.unlabelled.augmented is not None:
-        z, z_aug = instance.unlabelled.sums(instance.mu)
-        values, vectors = top_eigenpairs(z, z_aug, learning_rate=rate, temperature=tau)
-        top = vectors[:, 0]
-        table["top_eigenvalue"]["measured"] = float(values[0])
-        table["alignment"]["measured"] = float((top @ instance.direction) ** 2)
-        noise_part = abs(float(instance.unlabelled.labels @ (instance.unlabelled.noise @ top))) / n0
-        table["eigenvector_ratio"]["predicted"] = 2 * e.kappa / (1 + e.pretraining.overlap)
-        if noise_part > 0:
-            table["eigenvector_ratio"]["measured"] = abs(float(top @ instance.mu)) / noise_part
-        start = instance.filters @ top
-        end = pad(pretrained.filters, len(top)) @ top
-        overlap_of_filters = float(np.mean(start**2)) / e.init_scale**2
-        if steps > 0 and np.isfinite(end).all():
-            factor = math.sqrt(float(np.sum(end**2)) / float(np.sum(start**2)))
-            table["growth_per_step"]["measured"] = factor ** (1 / steps)
-    elif isinstance(pretrained.descent, FreshDescent):
-        table["growth_per_step"]["measured"] = _late_growth(pretrained.descent)
-    table["initial_overlap"]["measured"] = overlap_of_filters
-    # Where the linear stage has run to its end, the softmax has slowed the last steps by a known factor.
-    ended = pretrained.descent.status == STATUSES[0]
+    found = {"top_eigenvalue": growth, "alignment": limit.alignment, "initial_overlap": 1.0}
+    if s.views == "fixed":
+        found["eigenvector_ratio"] = 2 * e.kappa / (1 + s.overlap)
+    if not initial_overlap > 0:
+        return found
+    # The softmax has slowed the last steps of the stage by a known factor.
     delay = saturation(LINEAR_END) / math.log1p(growth)
-    if ended and steps > 0:
-        table["growth_per_step"]["predicted"] = (1 + growth) ** (1 - delay / steps)
-    if overlap_of_filters > 0:
-        table["steps"]["predicted"] = delay + linear_stage_steps(
-            growth=growth,
-            learning_rate=rate,
-            temperature=tau,
-            filters=e.network.filters,
-            init_scale=e.init_scale,
-            initial_overlap=overlap_of_filters,
-            threshold=LINEAR_END,
-        )
-    table["ratio"]["predicted"] = handover_ratio(
+    linear_end = delay + linear_stage_steps(
         growth=growth,
-        alignment=limit.alignment,
-        steps=max(0.0, steps - delay) if ended else steps,
-        unit=unit if e.pretraining.views == "fixed" else 0.0,
-        overlap=e.pretraining.overlap,
-        samples=n0,
-        dim=e.data.dim,
-        signal_norm=e.signal_norm,
-        sigma_p=e.data.sigma_p,
-        initial_overlap=overlap_of_filters,
+        learning_rate=s.learning_rate,
+        temperature=s.temperature,
+        filters=e.network.filters,
+        init_scale=e.init_scale,
+        initial_overlap=initial_overlap,
+        threshold=LINEAR_END,
     )
-    return table
+    if ended or steps <= linear_end:
+        found["growth_per_step"] = (1 + growth) ** (1 - delay / steps if ended and steps > 0 else 1)
+    lead = 2 * linear_end * (math.log1p(growth) - math.log1p(limit.edge * unit))
+    if lead < math.log(s.samples) or e.data.dim <= 2 * s.samples:
+        return found
+    found["steps"] = linear_end
+    if ended or steps <= linear_end:
+        found["ratio"] = handover_ratio(
+            growth=growth,
+            alignment=limit.alignment,
+            steps=max(0.0, steps - delay) if ended else steps,
+            unit=unit if s.views == "fixed" else 0.0,
+            overlap=s.overlap,
+            samples=s.samples,
+            dim=e.data.dim,
+            signal_norm=e.signal_norm,
+            sigma_p=e.data.sigma_p,
+            initial_overlap=initial_overlap,
+        )
+    return found
 
 
 def _late_growth(descent: FreshDescent) -> float:

@@ -144,6 +144,6 @@ def check(
             faults.append(fault(name, show(value), f"a table of settings, {name}.NAME = VALUE"))
             faulty |= {field for field in fields if field.startswith(f"{name}.")}
         else:
-            near = nearest(name, [*fields, *parts])
+            near = nearest(name, fields if "." in name else [*fields, *parts])
             faults.append(fault(name, show(value), f"a known name; nearest: {near}"))
     return sound, faulty

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from .dynamics import NON_FINITE
 from .result import ArmResult, Result
 from .theory import conditions
 
@@ -20,6 +22,7 @@ _QUANTITIES = {
     "growth_per_step": "growth per step of ⟨w,v₁⟩",
     "steps": "steps to the linear end",
     "ratio": "⟨w,μ⟩ / sd⟨w,ξ_new⟩ at hand-over",
+    "initial_overlap": "initial overlap of filters with v₁",
 }
 
 
@@ -28,7 +31,7 @@ def _number(value: float | None) -> str:
 
 
 def show_run(result: Result, seconds: float, console: Console | None = None) -> None:
-    """Print the tables of a run, ending with one sentence that says what happened."""
+    """Print the tables of a run, ending with a sentence an arm that says what happened."""
     console = console or Console()
     e = result.experiment
     console.print(
@@ -44,7 +47,7 @@ def show_run(result: Result, seconds: float, console: Console | None = None) -> 
     console.print(_conditions(result))
     for sentence in _sentences(result):
         console.print(sentence, highlight=False)
-    console.print(f"{seconds:.2f} s", style="dim", highlight=False)
+    console.print(f"done in {seconds:.2f} s", style="dim", highlight=False)
 
 
 def _table(title: str, first: str, *columns: str) -> Table:
@@ -60,7 +63,9 @@ def _arms(result: Result) -> Table:
     for name in _ARMS:
         arm: ArmResult | None = getattr(result, name)
         if arm is not None:
-            error = f"{_number(arm.test_error)} ± {arm.test_error_se:.1g}"
+            error = (
+                f"{_number(arm.test_error)} ± {arm.test_error_se:.1g}" if arm.status != NON_FINITE else "–"
+            )
             table.add_row(
                 name, _number(arm.train_loss), _number(arm.test_loss), error, str(arm.steps), arm.status
             )
@@ -68,7 +73,7 @@ def _arms(result: Result) -> Table:
 
 
 def _pretraining(rows: dict[str, dict[str, float]]) -> Table:
-    table = _table("Pre-training", "quantity", "predicted", "measured")
+    table = _table("Pre-training (given the filters' initial overlap)", "quantity", "predicted", "measured")
     for key, title in _QUANTITIES.items():
         table.add_row(title, _number(rows[key]["predicted"]), _number(rows[key]["measured"]))
     return table
@@ -76,7 +81,7 @@ def _pretraining(rows: dict[str, dict[str, float]]) -> Table:
 
 def _race(arms: dict[str, dict[str, dict[str, Any]]]) -> Table:
     table = _table(
-        "Who wins the race",
+        "Who wins the race (blow-up times in steps, predicted)",
         "arm, class",
         "t signal",
         "t noise",
@@ -107,16 +112,29 @@ def _conditions(result: Result) -> Table:
 
 
 def _sentences(result: Result) -> list[str]:
-    n = result.experiment.finetuning.samples
+    """One sentence an arm: where training ended, and how the test error compares with what is possible."""
+    e = result.experiment
+    chance, p, target = 0.5, e.data.flip_probability, e.finetuning.target_loss
     sentences = []
     for name, title in _ARMS.items():
         arm: ArmResult | None = getattr(result, name)
         if arm is None:
             continue
-        if arm.status == "target_loss":
-            verdict = "learned the signal" if arm.test_error < 0.25 else "memorised the noise"
-            how = f"{verdict}: training loss {arm.train_loss:.2g}, test error {arm.test_error:.3g}"
-        else:
-            how = f"{arm.explanation} (training loss {_number(arm.train_loss)})"
-        sentences.append(f"{title} on {n} labels: {how}.")
+        if arm.status == NON_FINITE:
+            sentences.append(f"{title}: {arm.explanation}.")
+            continue
+        reached = f"training loss {arm.train_loss:.2g}"
+        if arm.status == "max_steps" and target > 0:
+            reached += f" after all {arm.steps} steps (target {target:g})"
+        share = (arm.test_error - p) / (chance - p)  # 0: as good as the labels, 1: a coin
+        remark = ""
+        if share > 0.9:
+            remark = ", no better than chance"
+        elif share < 0.02:
+            remark = ", as good as the flipped labels allow" if p > 0 else ""
+            if p == 0 and arm.test_loss > 0.99 * math.log(2):
+                remark += ", but test loss log 2: the outputs vanish on fresh data"
+        sentences.append(
+            f"{title} on {e.finetuning.samples} labels: {reached}, test error {arm.test_error:.3g}{remark}."
+        )
     return sentences

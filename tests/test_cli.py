@@ -71,6 +71,7 @@ def _document(text: str) -> dict[str, Any]:
     ("arguments", "words"),
     [
         (_set("data.snnr=0.1"), ["data.snnr", "nearest: data.snr"]),
+        (_set("data.foo=0.1"), ["data.foo", "nearest: data."]),
         (_set("data.snr=0.1", "data.signal_norm=3"), ["data.snr, data.signal_norm", "one of the two"]),
         (_set("data.snr=-1"), ["data.snr", "-1", "at least 0"]),
         (_set("data.snr=nan"), ["data.snr", "nan", "finite"]),
@@ -86,11 +87,11 @@ def _document(text: str) -> dict[str, Any]:
         (["--bogus"], ["--bogus", "numsim --help"]),
         (["headline", "headline"], ["unexpected", "headline"]),
         (["nowhere"], ["nowhere", "nearest: headline"]),
-        (["nowhere.toml"], ["nowhere.toml", "No such file"]),
+        (["nowhere.toml"], ["nowhere.toml", "no such file"]),
         (["syntax.toml"], ["syntax.toml", "line 2, column 7"]),
         (["binary.toml"], ["binary.toml", "UTF-8"]),
-        (["folder.toml"], ["folder.toml", "Is a directory"]),
-        (["--out", "file"], ["cannot write file/result.nc", "choose another place"]),
+        (["folder.toml"], ["folder.toml", "is a directory"]),
+        (["--out", "file"], ["cannot write file/result.nc", "file is a file, not a folder"]),
         (["--out", "file/below"], ["cannot write file/below/result.nc", "choose another place"]),
         (["--out", "taken"], ["cannot write taken/summary.json", "not a file"]),
         (["--out", "x" * 300], ["cannot write", "too long"]),
@@ -267,6 +268,7 @@ def test_our_own_errors_are_not_hidden(call: Call, monkeypatch: pytest.MonkeyPat
 def test_plot(call: Call, tmp_path: Path) -> None:
     call("run", "--out", "out", *_set(*_SMALL))
     (tmp_path / "out" / "figure.png").unlink()
+    (tmp_path / "new").mkdir()
     for arguments, target in (
         (["out"], "out/figure.png"),
         (["out/result.nc", "--out", "new/é.svg"], "new/é.svg"),
@@ -295,6 +297,7 @@ def test_plot_refuses(arguments: list[str], words: str, call: Call, tmp_path: Pa
 
 
 def test_export(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
     done = call("export", "--dense", "a/dense", *_set(*_SMALL, "data.dim=50"))
     assert (done.code, done.out, done.err) == (0, "written: a/dense\n", "")
     assert os.listdir(tmp_path / "a") == ["dense"]
@@ -307,6 +310,7 @@ def test_export(call: Call, tmp_path: Path) -> None:
         (["--dense", "x.npz"], "data.dim: got 100000000"),
         (["--dense", "x.npz", *_set("data.dim=9", "pretraining.views=fresh")], "pretraining.views"),
         (["--dense", ".", *_set("data.dim=9")], "not a file"),
+        (["--dense", "no/x.npz", *_set("data.dim=9")], "no is not a folder"),
         (["--dense", os.devnull, *_set("data.dim=9")], "not a file"),
     ],
 )

@@ -34,7 +34,7 @@ HEADLINE: dict[str, Any] = {
         "overlap": 0.0,
         "stop_at_linear_end": True,
     },
-    "finetuning": {"samples": 20, "labelled": "fresh", "max_steps": 100_000, "target_loss": 0.01},
+    "finetuning": {"samples": 20, "labelled": "fresh", "max_steps": 1_000_000, "target_loss": 0.01},
     "evaluation": {"samples": 10_000},
     "seed": 0,
     "threads": 1,
@@ -248,6 +248,28 @@ def test_resolved_takes_the_values_of_theory() -> None:
     assert ran.finetuning.learning_rate == defaults.supervised_learning_rate(
         samples=20, filters=10, q=3.0, output_scale=1.0, bias=False, **law
     )
+
+
+@pytest.mark.parametrize("flip_probability", [0.0, 0.3])
+@pytest.mark.parametrize("bias", [False, True])
+def test_resolved_hands_every_setting_to_theory(flip_probability: float, bias: bool) -> None:
+    """Settings away from their defaults, each of which changes a step size."""
+    experiment = Experiment(
+        data={"dim": 300, "snr": 0.7, "sigma_p": 2.0, "flip_probability": flip_probability},
+        network={"filters": 7, "q": 4.0, "output_scale": 3.0, "bias": bias},
+        pretraining={"samples": 50, "temperature": 0.3, "overlap": 0.4},
+        finetuning={"samples": 11},
+    )
+    law: dict[str, Any] = {"signal_norm": experiment.signal_norm, "sigma_p": 2.0, "dim": 300}
+    ran = experiment.resolved()
+    assert ran.pretraining.learning_rate == defaults.pretraining_learning_rate(
+        samples=50, temperature=0.3, overlap=0.4, **law
+    )
+    assert ran.finetuning.learning_rate == defaults.supervised_learning_rate(
+        samples=11, filters=7, q=4.0, output_scale=3.0, bias=bias, flips=flip_probability > 0, **law
+    )
+    assert ran.network.relative_init_scale == defaults.relative_init_scale(4.0)
+    assert ran.aspect == pytest.approx(50 / 300, rel=ROUND_OFF)
 
 
 def test_resolved_keeps_what_is_given() -> None:
@@ -656,7 +678,7 @@ def test_files_that_are_no_toml(tmp_path: Path, content: bytes, words: list[str]
     file = tmp_path / "broken.toml"
     file.write_bytes(content)
     (line,) = faults_of(lambda: load(file))
-    assert line.startswith(f"{file}: got ")
+    assert line.startswith(f"{file}: ")
     for word in words:
         assert word in line
 
