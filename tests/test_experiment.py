@@ -12,6 +12,7 @@ import numsim
 from numsim import Experiment, dynamics, reference
 from numsim.contrastive import alignment
 from numsim.data import Labelled, Unlabelled
+from numsim.evaluation import evaluate
 from numsim.experiment import Arm, Instance, Pretrained, Simulation, draw, generator, simulate
 from numsim.fresh_views import FreshDescent
 
@@ -165,21 +166,63 @@ def test_the_whole_trajectory_is_that_of_the_dense_experiment(changes: dict[str,
             assert abs(loss - run.losses[step]) <= losses[step]
 
 
-def test_the_test_error_is_that_of_samples_in_r_d() -> None:
-    e = small(
-        **{"evaluation.samples": 4000, "data.flip_probability": 0.2, "network.relative_init_scale": 0.6}
-    )
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data.flip_probability": 0.2},
+        {"data.projected": False, "data.dim": 10, "data.snr": 1.0},
+        {"data.sigma_p": 2.0},
+        {"network.output_scale": 4.0},
+        {"network.bias": True},
+    ],
+    ids=str,
+)
+def test_the_test_error_is_that_of_samples_in_r_d(changes: dict[str, Any]) -> None:
+    samples = 4000
+    settings = {
+        "network.relative_init_scale": 0.6,
+        "finetuning.max_steps": 400,
+        "evaluation.samples": samples,
+    }
+    e = small(**{**settings, **changes})
     drawn = dense_draw(e, 3)
     instance = compressed(e, drawn, 3)
     simulation = simulate(e, instance)
     _, _, direct = dense_run(e, drawn, instance, drawn.W)
-    xi = reference.draw_noise(np.random.default_rng(5), 2000, drawn.mu, e.data.sigma_p, e.data.projected)
-    margins = reference.margins(direct.filters[-1], drawn.mu, xi, e.network.q)
+    xi = reference.draw_noise(
+        np.random.default_rng(5), samples // 2, drawn.mu, e.data.sigma_p, e.data.projected
+    )
+    x = np.stack([np.concatenate([xi * 0 + drawn.mu, xi * 0 - drawn.mu]), np.concatenate([xi, xi])], axis=1)
+    if instance.bias is not None:
+        x = np.concatenate([x, np.ones((*x.shape[:2], 1))], axis=2)
+    y = np.repeat([1.0, -1.0], len(xi))
+    margins = y * reference.outputs(direct.filters[-1], x, e.network.q, e.network.output_scale)
     loss, error = reference.evaluate(margins, e.data.flip_probability)
     test = simulation.direct.test
-    factor = np.sqrt(1 + 4000 / 2000)  # the reference has its own Monte-Carlo error
+    factor = np.sqrt(1 + samples / len(xi))  # the reference has its own Monte-Carlo error
     assert abs(test.loss - loss) <= tolerances.STANDARD_ERRORS * factor * test.loss_se
     assert abs(test.error - error) <= tolerances.STANDARD_ERRORS * factor * test.error_se
+
+
+@pytest.mark.parametrize("samples", [2, 300])
+def test_both_arms_meet_the_same_test_samples(samples: int) -> None:
+    changes = {"network.output_scale": 2.0, "data.flip_probability": 0.1, "data.projected": False}
+    e = small(**changes, **{"evaluation.samples": samples, "seed": 5, "network.relative_init_scale": 0.5})
+    simulation = simulate(e, draw(e))
+    assert simulation.simclr is not None
+    for arm in (simulation.simclr, simulation.direct):
+        assert arm.test == evaluate(
+            arm.filters,
+            simulation.instance.direction,
+            signal_norm=e.signal_norm,
+            sigma_p=1.0,
+            q=3.0,
+            output_scale=2.0,
+            projected=False,
+            flip_probability=0.1,
+            samples=samples,
+            rng=generator(5, "evaluation"),
+        )
 
 
 def observables(simulation: Simulation) -> dict[str, float]:
@@ -368,6 +411,157 @@ def test_streams_are_independent_of_other_sizes() -> None:
     np.testing.assert_array_equal(a.unlabelled.noise[:, :width], b.unlabelled.noise[:, :width])
 
 
+@pytest.mark.parametrize("views", ["fixed", "fresh"])
+def test_every_stream_of_the_seed_is_used_once(views: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the test samples, which both arms share."""
+    used: list[tuple[int, str]] = []
+
+    def recorded(seed: int, stream: str) -> np.random.Generator:
+        used.append((seed, stream))
+        return generator(seed, stream)
+
+    monkeypatch.setattr("numsim.experiment.generator", recorded)
+    e = small(**{"pretraining.views": views, "network.bias": True, "data.flip_probability": 0.3})
+    numsim.run(e, seed=17)
+    streams = [stream for seed, stream in used if seed == 17]
+    assert len(streams) == len(used)
+    drawn = [stream for stream in streams if stream != "evaluation"]
+    if views == "fresh":  # the draw gets the stream, too, but takes nothing from it
+        drawn.remove("views")
+    assert len(set(drawn)) == len(drawn)
+    assert streams.count("evaluation") == 2
+
+
+def test_streams_and_seeds_differ() -> None:
+    names = ["filters", "labels", "noise", "views", "labelled", "labelled noise", "flips", "split", "bias"]
+    firsts = {generator(seed, name).random() for seed in range(20) for name in [*names, "evaluation"]}
+    assert len(firsts) == 20 * (len(names) + 1)
+
+
+def test_a_seed_given_is_the_seed_of_the_experiment() -> None:
+    e = small(**{"network.bias": True, "data.flip_probability": 0.3, "finetuning.samples": 30})
+    given, own = draw(e, 17), draw(e.replace({"seed": 17}))
+    assert given.unlabelled is not None
+    assert own.unlabelled is not None
+    for one, other in (
+        (given.filters, own.filters),
+        (given.bias, own.bias),
+        (given.order, own.order),
+        (given.unlabelled.sums(given.mu), own.unlabelled.sums(own.mu)),
+        (given.labelled.noise, own.labelled.noise),
+        (given.labelled.true_labels, own.labelled.true_labels),
+        (given.labelled.labels, own.labelled.labels),
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_split_is_random() -> None:
+    """Every filter comes to every place equally often."""
+    draws = 400
+    counts = np.zeros((4, 4))
+    for seed in range(draws):
+        counts[np.arange(4), draw(small(seed=seed)).order] += 1
+    assert counts / draws == pytest.approx(np.full((4, 4), 0.25), abs=tolerances.monte_carlo(0.5, draws))
+
+
+def test_biases_start_like_the_filters_coordinates() -> None:
+    filters = 2000
+    instance = draw(small(**{"network.bias": True, "network.filters": filters, "data.dim": 1e8}))
+    assert instance.bias is not None
+    scale = small(**{"data.dim": 1e8}).init_scale
+    error = tolerances.monte_carlo(1.0, 2 * filters)
+    assert np.std(instance.bias) / scale == pytest.approx(1.0, abs=error)
+    assert abs(np.mean(instance.bias)) <= error * scale
+
+
+@pytest.mark.parametrize("labelled", ["fresh", "subset"])
+@pytest.mark.parametrize("balanced", [False, True])
+def test_labelled_samples_are_new_or_a_subset(labelled: str, balanced: bool) -> None:
+    for seed in range(10):
+        settings = {"finetuning.labelled": labelled, "data.balanced": balanced, "finetuning.samples": 4}
+        instance = draw(small(**settings, seed=seed))
+        assert instance.unlabelled is not None
+        known = {noise.tobytes() for noise in instance.unlabelled.noise}
+        shared = [noise.tobytes() in known for noise in instance.labelled.noise]
+        assert shared == [labelled == "subset"] * 4
+        if balanced:
+            assert np.sum(instance.labelled.true_labels) == np.sum(instance.unlabelled.labels) == 0
+
+
+@pytest.mark.parametrize("views", ["fixed", "fresh"])
+@pytest.mark.parametrize("projected", [True, False])
+def test_units_of_length_change_nothing(views: str, projected: bool) -> None:
+    """sigma_p and |mu| times 4, filters by 4, step sizes by 16: every activation stays what it was."""
+    changes = {"pretraining.views": views, "data.projected": projected, "network.relative_init_scale": 0.5}
+    metres, feet = (
+        simulate(e, draw(e)) for e in (small(**changes, **{"data.sigma_p": unit}) for unit in (1.0, 4.0))
+    )
+    for one, other in ((metres.simclr, feet.simclr), (metres.direct, feet.direct)):
+        assert one is not None
+        assert other is not None
+        assert other.test == pytest.approx(one.test, rel=tolerances.SOLVED)
+        np.testing.assert_allclose(4 * other.filters, one.filters, rtol=0, atol=tolerances.TRAJECTORY_FLOOR)
+    assert metres.pretrained is not None
+    assert feet.pretrained is not None
+    assert feet.pretrained.descent.loss == pytest.approx(
+        metres.pretrained.descent.loss, rel=tolerances.SOLVED
+    )
+
+
+@pytest.mark.parametrize("views", ["fixed", "fresh"])
+def test_the_temperature_is_the_unit_of_similarities(views: str) -> None:
+    """tau times 4, filters by 2, step size by 4: the same softmax, so the same losses and the same end."""
+    found = []
+    for unit in (1.0, 2.0):
+        changes = {"pretraining.temperature": unit**2, "network.relative_init_scale": 0.05 * unit}
+        e = small(**changes, **{"pretraining.views": views, "pretraining.steps": 400})
+        stage = simulate(e, draw(e)).pretrained
+        assert stage is not None
+        found.append((stage.descent, stage.filters / unit))
+    (one, W), (other, V) = found
+    assert (one.status, one.steps) == (other.status, other.steps) == ("linear_end", one.steps)
+    np.testing.assert_allclose(other.recorded_losses, one.recorded_losses, rtol=tolerances.SOLVED)
+    np.testing.assert_allclose(V, W, rtol=0, atol=tolerances.TRAJECTORY_FLOOR)
+
+
+@pytest.mark.parametrize("views", ["fixed", "fresh"])
+@pytest.mark.parametrize("steps", [150, 450])
+def test_recorded_states_are_evenly_spaced(views: str, steps: int) -> None:
+    changes = {"pretraining.steps": steps, "pretraining.stop_at_linear_end": False}
+    e = small(**changes, **{"pretraining.views": views, "network.relative_init_scale": 1e-12})
+    stage = simulate(e, draw(e)).pretrained
+    assert stage is not None
+    recorded = stage.descent.recorded_steps
+    assert (recorded[0], recorded[-1]) == (0, steps)
+    assert len(recorded) <= 200 + 1
+    assert len(recorded) > min(steps, 200) / 2
+    gaps = np.diff(recorded[:-1])
+    assert np.all(gaps == gaps[0])
+
+
+@pytest.mark.parametrize("projected", [True, False])
+@pytest.mark.parametrize("overlap", [0.0, 0.5])
+def test_the_first_fresh_views_are_the_fixed_ones_once_all_axes_are_revealed(
+    projected: bool, overlap: float
+) -> None:
+    """Both are dense sampling there, from the same stream; every setting of the views is the same, too."""
+    changes = {
+        "data.projected": projected,
+        "pretraining.overlap": overlap,
+        "data.dim": 5,
+        "data.sigma_p": 2.0,
+    }
+    settings = {**changes, "pretraining.steps": 1, "pretraining.stop_at_linear_end": False}
+    fixed, fresh = (
+        simulate(e, draw(e)).pretrained
+        for e in (small(**settings, **{"pretraining.views": views}) for views in ("fixed", "fresh"))
+    )
+    assert fixed is not None
+    assert fresh is not None
+    assert fixed.descent.steps == fresh.descent.steps == 1
+    np.testing.assert_allclose(fresh.filters, fixed.filters, rtol=tolerances.CLOSED_FORM)
+
+
 def test_without_pretraining_there_is_one_arm_and_it_is_the_direct_one() -> None:
     with_stage, without = small(), small(**{"pretraining.samples": 0})
     result = numsim.run(without)
@@ -403,6 +597,12 @@ def test_the_linear_end_is_the_first_step_past_the_threshold() -> None:
     assert descent.recorded_steps[-1] == descent.steps
     assert largest[-1] > 0.3
     assert max(largest[:-1]) <= 0.3
+
+
+@pytest.mark.parametrize(("s", "status"), [(0.3, "max_steps"), (np.nextafter(0.3, 1), "linear_end")])
+def test_the_linear_stage_includes_its_threshold(s: float, status: str) -> None:
+    _, descent = numsim.pretrain([[1.0]], [[s], [1.0]], [[1.0], [1.0]], learning_rate=1.0, max_steps=0)
+    assert descent.status == status
 
 
 def test_user_data_trains_through_the_same_dictionary() -> None:
@@ -446,7 +646,16 @@ def test_a_run_that_diverges_says_so() -> None:
     assert result.direct.status != "non_finite"
 
 
-def test_what_cannot_fit_in_memory_is_refused_before_it_is_drawn() -> None:
-    e = small(**{"pretraining.samples": 2_000_000, "data.dim": 1e12})
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pretraining.samples": 2_000_000, "data.dim": 1e12},
+        {"pretraining.samples": 2_000_000, "data.dim": 2},  # the similarities alone
+        {"finetuning.samples": 2_000_000, "data.dim": 2},  # the Gram matrix alone
+    ],
+    ids=str,
+)
+def test_what_cannot_fit_in_memory_is_refused_before_it_is_drawn(changes: dict[str, Any]) -> None:
+    e = small(**changes)
     with pytest.raises(numsim.ConfigError, match="GiB"):
         draw(e)

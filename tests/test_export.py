@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tolerances import RESPONSE_FACTOR, perturbed, roundoff, trajectory
+from tolerances import RESPONSE_FACTOR, monte_carlo, perturbed, roundoff, trajectory
 
 import numsim
-from numsim.export import dense_arrays, write_dense
+from numsim.export import _frame, dense_arrays, write_dense
 
 Floats = npt.NDArray[np.float64]
 Arrays = dict[str, Any]
@@ -180,6 +180,16 @@ def test_embedding_keeps_inner_products(dim: int) -> None:
     error = np.abs(dense @ dense.T - own @ own.T)
     assert np.all(error <= roundoff(len(own) + dim) * np.outer(lengths, lengths))
     assert np.array_equal(a["x"][:, 0], a["true_y"][:, None] * a["mu"])
+
+
+@pytest.mark.parametrize("dim", [1, 3])
+def test_frames_are_uniformly_distributed(dim: int) -> None:
+    """Of Haar's measure: no entry has a preferred sign, none a preferred size."""
+    draws, rng = 4000, np.random.default_rng(0)
+    frames = np.array([_frame(dim, dim, rng) for _ in range(draws)])
+    error = monte_carlo(1.0, draws)
+    assert frames.mean(axis=0) == pytest.approx(np.zeros((dim, dim)), abs=error)
+    assert (frames**2).mean(axis=0) == pytest.approx(np.full((dim, dim), 1 / dim), abs=error)
 
 
 @pytest.mark.compiled

@@ -266,6 +266,16 @@ def test_info_nce_of_a_hopeless_positive_is_linear(similarity: float) -> None:
     np.testing.assert_allclose(grad, [[4 * np.sqrt(similarity)]], rtol=rtol)
 
 
+@pytest.mark.parametrize("positive", [-1e6, -800.0, -40.0, 40.0, 700.0, 800.0, 1e6])
+def test_info_nce_of_views_much_longer_than_their_samples(positive: float) -> None:
+    """s_12 = 1e-12 bounds nothing: loss log(1 + exp(s_12 - s_i+)) of two samples."""
+    z = np.full((2, 1), tolerances.SMALL)
+    loss, grad = numsim.info_nce(np.full((1, 1), 100.0), z, positive * 1e-4 / z)
+    expected = float(np.logaddexp(0.0, -positive))
+    assert loss == pytest.approx(expected, rel=tolerances.SOLVED)
+    assert np.isfinite(grad).all()
+
+
 @given(tasks(), st.sampled_from([30.0, 800.0, 1e3, 1e6]))
 def test_logistic_loss_at_margins_of_any_size(case: Task, size: float) -> None:
     f = reference.outputs(case.W, case.x, case.q, case.output_scale)

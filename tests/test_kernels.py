@@ -422,7 +422,7 @@ def test_the_exponential_agrees_with_numpy_over_its_whole_range() -> None:
     assert exponential(np.zeros(1))[0] == 1.0
 
 
-@pytest.mark.parametrize("largest", [0.3464, 0.3465, 0.3466, 1.0])
+@pytest.mark.parametrize("largest", [0.3464, 0.3465, 0.3466, 0.5, 0.7, 1.0])
 def test_the_exponential_of_small_arguments_agrees_with_numpy(largest: float) -> None:
     """Around the size from which on the argument is reduced."""
     x = np.concatenate([np.linspace(-largest, largest, 2001), np.geomspace(tolerances.TINY, largest, 100)])

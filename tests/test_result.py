@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
@@ -155,6 +157,26 @@ def test_an_explosion_is_said_to_be_one() -> None:
     assert {line.split(":")[0] for line in result.faults} == {"simclr", "direct"}
 
 
+@pytest.mark.parametrize(
+    ("above", "stage"), [(-1.0, "finetuning"), (0.9, "finetuning"), (2.0, "pretraining")]
+)
+@pytest.mark.parametrize("status", ["max_steps", "non_finite"])
+def test_the_stage_to_blame_is_the_one_that_diverged(above: float, stage: str, status: str) -> None:
+    """A contrastive loss well above log n0, that of filters at zero, is a stage that had begun to diverge."""
+    result = result_of("plain")
+    assert result.pretraining is not None
+    assert result.simclr is not None
+    loss = math.log(result.experiment.pretraining.samples) + above
+    faulty = replace(
+        result,
+        pretraining=replace(result.pretraining, loss=loss),
+        simclr=replace(result.simclr, status=status, test_loss=math.inf, steps=7),
+    )
+    (line,) = faulty.faults
+    what = "not finite" if status == "non_finite" else "test loss not finite"
+    assert line.startswith(f"simclr: {what} after 7 steps; reduce {stage}.learning_rate")
+
+
 def _attribute(name: str, value: object) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
         dataset = xr.load_dataset(path, engine="scipy")
@@ -257,6 +279,14 @@ def test_blas_threads_are_held_and_restored() -> None:
     with pytest.raises(ZeroDivisionError), blas_threads(2):
         raise ZeroDivisionError
     assert _blas() == before
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_run_has_the_threads_it_asks_for(threads: int) -> None:
+    seen: set[int] = set()
+    e = numsim.load(None, SMALL | {"threads": threads})
+    numsim.run(e, report=lambda *_: seen.update(_blas()))
+    assert seen <= {threads}
 
 
 def test_runs_of_other_thread_numbers_wait() -> None:

@@ -14,6 +14,7 @@ from scipy.optimize import brentq, minimize_scalar
 from numsim.config import Experiment
 from numsim.theory import (
     Condition,
+    coefficient_growth,
     conditions,
     fresh_view_spectrum,
     handover_ratio,
@@ -22,7 +23,11 @@ from numsim.theory import (
     race,
     spectrum,
 )
-from numsim.theory.defaults import pretraining_learning_rate, relative_init_scale
+from numsim.theory.defaults import (
+    pretraining_learning_rate,
+    relative_init_scale,
+    supervised_learning_rate,
+)
 
 KAPPAS = st.floats(1e-3, 1e3)
 ASPECTS = st.floats(1e-6, 1e3)
@@ -245,6 +250,15 @@ def test_ratio_grows_with_the_steps_and_with_a_lucky_start() -> None:
     assert headline_ratio(50, initial_overlap=2.0) > headline_ratio(50)
 
 
+@given(overlap=st.floats(1e-3, 1e3), steps=st.floats(0, 100))
+def test_signal_coefficients_scale_with_the_filters_start_along_v1(overlap: float, steps: float) -> None:
+    law: dict[str, Any] = {"growth": 0.1, "alignment": 8 / 9, "unit": 0.1 / 9, "overlap": 0.0}
+    law |= {"samples": 100, "signal_norm": 2.0, "noise_norm": 10.0, "init_scale": 1e-3}
+    gamma, _ = coefficient_growth([steps], **law)
+    lucky, _ = coefficient_growth([steps], initial_overlap=overlap, **law)
+    assert lucky == near(gamma * math.sqrt(overlap), rel=tolerances.CLOSED_FORM)
+
+
 # ---------------------------------------------------------------- race
 
 RACE: dict[str, Any] = {
@@ -355,6 +369,41 @@ def test_conditions_flip_at_their_boundary(name: str, inside: Any, outside: Any)
         assert row.ratio == near(1.0, abs=0.05)
 
 
+@pytest.mark.parametrize("q", [2.1, 2.5, 3.0, 4.0, 7.0])
+@pytest.mark.parametrize("snr", [0.3, 2.0])
+def test_required_values_at_any_power(q: float, snr: float) -> None:
+    """theory.md S6 term by term, with B = min(1/(sigma_p sqrt(d)), 1/|mu|)."""
+    n0, n, m, d, tau, noise = 30, 6, 5, 10**6, 0.2, 2e3
+    table = conditions(
+        Experiment(
+            data={"dim": d, "snr": snr, "sigma_p": 2.0},
+            network={"filters": m, "q": q},
+            pretraining={"samples": n0, "temperature": tau},
+            finetuning={"samples": n},
+        )
+    )
+    norm = snr * noise
+    B = min(1 / noise, 1 / norm)
+    m_power, n_power = max(2, 4 / (q - 2)), max(4, (2 * q - 2) / (q - 2))
+    expected = {
+        "unlabelled samples": max(1 / snr**2, 1),
+        "dimension d >= n0^4": n0**4,
+        "labelled samples": 1,
+        "initial scale 2 m": math.sqrt(tau / (2 * m * (noise**2 + norm**2))),
+        "contrastive step": tau / (2 * norm**2 + noise**2 / n0),
+        "supervised step": min(noise**-2, norm**-2),
+        "dimension d >= m^": m**m_power * n**n_power,
+        "initial scale sigma0 >=": n * d**-0.5 * B,
+        "initial scale sigma0 <=": m ** (-2 / (q - 2)) * n ** -max(1 / (q - 2), 1) * B,
+        "direct training": 1,
+    }
+    assert len(table) == len(expected)
+    for row, (name, value) in zip(table, expected.items(), strict=True):
+        assert row.name.startswith(name)
+        assert row.required == near(value, rel=tolerances.CLOSED_FORM)
+    assert table[-1].actual == near(n * snr**q, rel=tolerances.CLOSED_FORM)
+
+
 def test_conditions_that_do_not_apply_are_left_out() -> None:
     sources = [row.source for row in conditions(Experiment(network={"q": 2.0}, pretraining={"samples": 0}))]
     assert sources == ["Cao et al. 4.2"]
@@ -382,6 +431,51 @@ def test_default_growth_is_a_tenth(kappa: float, n0: int, dim: int, tau: float) 
     )
     unit = power_unit(learning_rate=rate, temperature=tau, sigma_p=sigma_p, dim=dim, samples=n0)
     assert unit * spectrum(kappa, n0 / dim).top == near(0.1, rel=tolerances.CLOSED_FORM)
+
+
+@given(kappa=KAPPAS, a=OVERLAPS)
+def test_default_growth_with_overlap_is_a_tenth(kappa: float, a: float) -> None:
+    n0, dim = 10, 10**15
+    rate = pretraining_learning_rate(
+        signal_norm=math.sqrt(kappa / n0 * dim), sigma_p=1.0, dim=dim, samples=n0, temperature=1.0, overlap=a
+    )
+    unit = power_unit(learning_rate=rate, temperature=1.0, sigma_p=1.0, dim=dim, samples=n0)
+    high_dimension = 4 * math.sqrt(n0 / dim)  # of the edge 1 + 2 sqrt(c)
+    assert unit * spectrum(kappa, 0.0, a).top == near(0.1, rel=high_dimension)
+
+
+@pytest.mark.parametrize("q", [1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 8.0])
+@pytest.mark.parametrize("flips", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_default_supervised_step_is_a_quarter_of_the_stability_limit(
+    q: float, flips: bool, bias: bool
+) -> None:
+    """2/curvature is the limit: second differences of l(+-f) along k equal activations, times the data's."""
+    m, scale, n, dim, norm, sigma_p = 7, 3.0, 10, 40, 1.5, 0.5
+    rate = supervised_learning_rate(
+        signal_norm=norm,
+        sigma_p=sigma_p,
+        dim=dim,
+        samples=n,
+        filters=m,
+        q=q,
+        output_scale=scale,
+        bias=bias,
+        flips=flips,
+    )
+    f = np.geomspace(1e-2, 60, 20_001)
+    if flips and q >= 2:  # the wrong side too, up to where descent starts
+        f = np.concatenate([f, -f[f <= 1]])
+    k = m if q < 2 else 1
+    z = (np.abs(f) * m / (scale * k)) ** (1 / q)
+    h = tolerances.SECOND_DIFFERENCE_STEP * z
+
+    def loss(step: Any) -> Any:
+        return np.logaddexp(0.0, -np.sign(f) * scale / m * k * (z + step / math.sqrt(k)) ** q)
+
+    curvature = float(np.max((loss(h) - 2 * loss(0.0) + loss(-h)) / h**2))
+    data = norm**2 + sigma_p**2 * (math.sqrt(dim / n) + 1) ** 2 + (4 if bias else 0)
+    assert rate == near(0.25 * 2 / (curvature * data), rel=tolerances.CURVATURE)
 
 
 @given(q=st.floats(3, 50))

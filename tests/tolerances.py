@@ -99,6 +99,10 @@ SLOPE = 1e-7
 # rises with the step times a few c, c at most 1000.
 TRANSITION_STEP = 1e-6
 TRANSITION = 1e-2
+# Second differences of relative step 1e-3: h^2 f'''' / 12 with derivatives of order 100, and their largest
+# value on a grid: at its ends off by the spacing, 1e-3.
+SECOND_DIFFERENCE_STEP = 1e-3
+CURVATURE = 1e-3
 # Numbers quoted to three digits after the point.
 THREE_DIGITS = 5e-4
 
@@ -121,6 +125,9 @@ def edge_size(samples: int) -> float:
 # Hand-over: what is left of the predicted ratio after the softmax's saturation is the finite step (the end is
 # passed by up to one step of 10 %) and the imbalance of v_1's components, a few percent each.
 HAND_OVER = 0.05
+
+# The linear stage in closed form at n0 = 100 and d = n0^5: corrections are 1/n0 times a factor of order 1.
+LINEAR_STAGE = FINITE_SIZE / 100
 
 # Race (theory.md S1): |l'| = 1/2 holds while f is small; the activation is read at f = 0.3^q, where few steps
 # are left over which l' is off, and (a_0/a)^(q-2) of the time is still missing.
