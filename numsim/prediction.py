@@ -156,7 +156,8 @@ def _predicted(e: Experiment, initial_overlap: float, *, steps: int, ended: bool
         threshold=LINEAR_END,
     )
     if ended or steps <= linear_end:
-        found["growth_per_step"] = (1 + growth) ** (1 - delay / steps if ended and steps > 0 else 1)
+        over = steps if s.views == "fixed" else steps / 2  # the steps that _late_growth looks at
+        found["growth_per_step"] = (1 + growth) ** (1 - delay / over if ended and steps > 0 else 1)
     lead = 2 * linear_end * (math.log1p(growth) - math.log1p(limit.edge * unit))
     if lead < math.log(s.samples) or e.data.dim <= 2 * s.samples:
         return found

@@ -82,7 +82,7 @@ def _calm(snr: float, overlap: float = 0.0) -> Result:
 
 @pytest.mark.compiled
 @pytest.mark.parametrize("snr", [0.1, 0.3])
-@pytest.mark.parametrize("overlap", [0.0])
+@pytest.mark.parametrize("overlap", [0.0, 0.5, 1.0])
 def test_coefficients_and_their_prediction(snr: float, overlap: float) -> None:
     """Root mean squares as measured; on them the prediction, until the softmax saturates near the end."""
     result = _calm(snr, overlap)

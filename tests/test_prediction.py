@@ -161,3 +161,18 @@ def test_growth_with_fresh_views_is_predicted(overlap: float) -> None:
     for table in tables(**{"pretraining.views": "fresh", "pretraining.overlap": overlap, "data.dim": 1e8}):
         growth = table["growth_per_step"]
         assert growth["measured"] - 1 == pytest.approx(growth["predicted"] - 1, rel=tolerances.HAND_OVER)
+
+
+@pytest.mark.compiled
+def test_predictions_are_left_out_where_they_do_not_apply() -> None:
+    """Cut short, beyond the linear stage, a top direction inside the bulk, d not above 2 n0."""
+    short, *_ = tables(**{"pretraining.steps": 20})
+    assert np.isnan(short["steps"]["measured"])
+    assert short["ratio"]["measured"] == pytest.approx(short["ratio"]["predicted"], rel=tolerances.HAND_OVER)
+    long, *_ = tables(**{"pretraining.steps": 200, "pretraining.stop_at_linear_end": False})
+    assert np.isnan([long["ratio"]["predicted"], long["growth_per_step"]["predicted"]]).all()
+    assert long["steps"]["predicted"] > 0
+    for changes in ({"data.snr": 0.01}, {"data.dim": 150}):
+        table, *_ = tables(**changes)
+        assert np.isnan([table["steps"]["predicted"], table["ratio"]["predicted"]]).all()
+        assert table["steps"]["measured"] > 0

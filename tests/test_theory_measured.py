@@ -191,7 +191,7 @@ def test_ratio_of_the_linear_stage(kappa: float, overlap: float) -> None:
         assert ratio == pytest.approx(expected, rel=tolerances.LINEAR_STAGE)
 
 
-@pytest.mark.parametrize("overlap", [0.0])
+@pytest.mark.parametrize("overlap", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("kappa", [0.1, 1.0, 4.0])
 def test_coefficients_of_the_linear_stage(kappa: float, overlap: float) -> None:
     """gamma and rho are linear in w^0: their mean squares are sums over filters along the axes."""

@@ -124,12 +124,13 @@ def coefficient_growth(
 ) -> tuple[Floats, Floats]:
     """Root-mean-square gamma_r (over filters) and rho_ri (over filters and samples) after t linear steps.
 
-    v_1 has the component cos on mu/|mu| and (1 + a) / sqrt(2 lambda_1/u) on the normalised sum of y_i xi_i;
-    per sample, eigenvalues u (a + 1) and u (a - 1) have the weights (1 + a)/2 and (1 - a)/2 on xi_i. With
-    E(x) = (1 + x)^t - 1, in units of sigma_0 and with o the filters' initial overlap with v_1:
+    v_1 is proportional to sum_i y_i (z_i + z~_i), with coefficient 1/sqrt(2 lambda_1/u) on the normalised sum
+    of y_i xi_i; per sample the eigenvectors (xi_i +- xi~_i)/sqrt(2 (1 +- a)) have eigenvalues u (a +- 1).
+    With E(x) = (1 + x)^t - 1, in units of sigma_0 and with o the filters' initial overlap with v_1:
         gamma^2 = |mu|^2 cos^2 o E(lambda_1)^2,
-        rho^2 = sigma_p^2 d [o (1 + a)^2 u / (2 n0 lambda_1) E(lambda_1)^2
-                             + (1 + a)/2 E(u (a + 1))^2 + (1 - a)/2 E(u (a - 1))^2].
+        rho^2 = sigma_p^2 d [o u / (2 n0 lambda_1) E(lambda_1)^2
+                             + E(u (a + 1))^2 / (2 (1 + a)) + E(u (a - 1))^2 / (2 (1 - a))],
+    the last term 0 at a = 1. rho is the coefficient on xi_i, beside rho~ on xi~_i.
     steps : (T,); growth : lambda_1; alignment : cos^2; unit : u; overlap : a; samples : n0;
     signal_norm : |mu|; noise_norm : sigma_p sqrt(d); init_scale : sigma_0; initial_overlap : o.
 
@@ -140,7 +141,9 @@ def coefficient_growth(
         top = (1 + growth) ** t - 1
         plus = (1 + unit * (overlap + 1)) ** t - 1
         minus = (1 + unit * (overlap - 1)) ** t - 1
-    aligned = initial_overlap * (1 + overlap) ** 2 * unit / (2 * samples * growth) * top**2
-    bulk = (1 + overlap) / 2 * plus**2 + (1 - overlap) / 2 * minus**2
+    aligned = initial_overlap * unit / (2 * samples * growth) * top**2
+    bulk = plus**2 / (2 * (1 + overlap))
+    if overlap < 1:
+        bulk = bulk + minus**2 / (2 * (1 - overlap))
     gamma = init_scale * signal_norm * math.sqrt(alignment * initial_overlap) * top
     return gamma, init_scale * noise_norm * np.sqrt(aligned + bulk)
