@@ -42,7 +42,7 @@ def contrastive_buffers(filters: int, n: int) -> descent.ContrastiveBuffers:
         np.empty((filters, n)),
         np.empty((n, n)),
         np.empty((4, n)),
-        np.empty(1024),
+        np.empty(descent.TILE),
         np.empty((filters, 2 * n)),
         np.empty((filters, 2 * n)),
     )

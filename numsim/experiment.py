@@ -109,7 +109,6 @@ class Simulation:
     """A whole run in arrays; ``Result`` presents it."""
 
     experiment: Experiment
-    seed: int
     instance: Instance
     pretrained: Pretrained | None
     simclr: Arm | None
@@ -222,7 +221,7 @@ def simulate(experiment: Experiment, instance: Instance, *, report: Report | Non
         pretrained = _pretrain(e, instance, instance.unlabelled, watch("pre-training"))
         simclr = _train(e, instance, pretrained.filters, watch("fine-tuning"))
     direct = _train(e, instance, instance.filters, watch("direct training"))
-    return Simulation(e, e.seed, instance, pretrained, simclr, direct)
+    return Simulation(e, instance, pretrained, simclr, direct)
 
 
 def _pretrain(

@@ -19,9 +19,9 @@ from matplotlib.ticker import MaxNLocator
 from .config import Experiment
 from .dynamics import NON_FINITE
 from .files import write_atomically
-from .prediction import predicted_spectrum
+from .prediction import predicted_spectrum, predicted_unit
 from .result import ArmResult, Result
-from .theory import coefficient_growth, power_unit
+from .theory import coefficient_growth
 
 __all__ = ["figure", "picture_kind", "save_figure"]
 
@@ -168,15 +168,7 @@ def _level(axes: Axes, level: float, text: str) -> None:
 
 def _predicted_growth(e: Experiment, measured: dict[str, Any], steps: Floats) -> tuple[Floats, Floats]:
     limit = predicted_spectrum(e)
-    rate = e.pretraining.learning_rate
-    assert rate is not None
-    unit = power_unit(
-        learning_rate=rate,
-        temperature=e.pretraining.temperature,
-        sigma_p=e.data.sigma_p,
-        dim=e.data.dim,
-        samples=e.pretraining.samples,
-    )
+    unit = predicted_unit(e)
     return coefficient_growth(
         steps,
         growth=unit * limit.top,

@@ -25,7 +25,7 @@ from .theory import (
 )
 from .theory.spectrum import Spectrum
 
-__all__ = ["compare", "predicted_spectrum"]
+__all__ = ["compare", "predicted_spectrum", "predicted_unit"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -73,6 +73,19 @@ def predicted_spectrum(e: Experiment) -> Spectrum:
     if e.pretraining.views == "fresh":
         return fresh_view_spectrum(e.kappa, a)
     return spectrum(e.kappa, 0.0 if a > 0 else e.aspect, a)
+
+
+def predicted_unit(e: Experiment) -> float:
+    """The unit of that spectrum, u = (eta/tau) sigma_p^2 d / n0, for a resolved experiment."""
+    s = e.pretraining
+    assert s.learning_rate is not None
+    return power_unit(
+        learning_rate=s.learning_rate,
+        temperature=s.temperature,
+        sigma_p=e.data.sigma_p,
+        dim=e.data.dim,
+        samples=s.samples,
+    )
 
 
 def _pretraining(simulation: Simulation) -> dict[str, dict[str, float]]:
@@ -130,13 +143,7 @@ def _predicted(e: Experiment, initial_overlap: float, *, steps: int, ended: bool
     """
     s = e.pretraining
     assert s.learning_rate is not None
-    unit = power_unit(
-        learning_rate=s.learning_rate,
-        temperature=s.temperature,
-        sigma_p=e.data.sigma_p,
-        dim=e.data.dim,
-        samples=s.samples,
-    )
+    unit = predicted_unit(e)
     limit = predicted_spectrum(e)
     growth = limit.top * unit
     found = {"top_eigenvalue": growth, "alignment": limit.alignment, "initial_overlap": 1.0}

@@ -301,7 +301,7 @@ def fresh_dense(e: Experiment, seed: int) -> Simulation:
         ),
         alignment(end - start, mu[0]),
     )
-    return Simulation(e, seed, given, pretrained, arms[0], arms[1])
+    return Simulation(e, given, pretrained, arms[0], arms[1])
 
 
 LAWS: dict[str, dict[str, Any]] = {

@@ -26,7 +26,7 @@ _LOG2E = 1.4426950408889634
 _LN2_HIGH = 6.93147180369123816490e-01
 _LN2_LOW = 1.90821492927058770002e-10
 _NEAR_ZERO = 0.3465  # ln(2)/2, rounded down
-_TILE = 1024  # entries of an exponential pass: tile and scratch (16 KiB) stay in the first-level cache
+TILE = 1024  # entries of an exponential pass: tile and scratch (16 KiB) stay in the first-level cache
 
 
 class Recorder(NamedTuple):
@@ -190,8 +190,8 @@ def _softmax_without_shift(
     n = similarity.shape[0]
     negatives, positives, inverse = rows[1], rows[2], rows[3]
     flat = similarity.reshape(n * n)
-    for start in range(0, n * n, _TILE):
-        exp_in_place(flat[start : start + _TILE], 1.0 / temperature, bound / temperature, bits)
+    for start in range(0, n * n, TILE):
+        exp_in_place(flat[start : start + TILE], 1.0 / temperature, bound / temperature, bits)
     for i in range(n):
         negatives[i] = 0.0
         similarity[i, i] = 0.0
