@@ -72,7 +72,7 @@ def predicted_spectrum(e: Experiment) -> Spectrum:
     a = e.pretraining.overlap
     if e.pretraining.views == "fresh":
         return fresh_view_spectrum(e.kappa, a)
-    return spectrum(e.kappa, 0.0 if a > 0 else e.aspect, a)
+    return spectrum(e.kappa, e.aspect, a, projected=e.data.projected)
 
 
 def predicted_unit(e: Experiment) -> float:
@@ -235,7 +235,7 @@ def _race(e: Experiment, arm: Arm, mu: Floats, true_labels: Floats) -> dict[str,
         predicted = race(
             signal_start=signal[0],
             noise_start=noise[0],
-            class_samples=float(np.sum(true_labels[members] * label)),
+            class_samples=float(np.sum(arm.dictionary.labels[true_labels == label] * label)),
             samples=len(arm.dictionary.labels),
             filters=m,
             q=e.network.q,

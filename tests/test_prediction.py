@@ -64,12 +64,13 @@ def test_races_are_those_of_the_filters(flips: float, q: float, seed: int) -> No
             if row is None:
                 continue
             members = labelled.labels == float(sign)
-            kept = int(np.sum(labelled.true_labels[members] == float(sign)))
+            of_class = labelled.true_labels == float(sign)
+            kept = int(np.sum(of_class & members))
             start = activations(simulation, arm, arm.initial, side)
             expected = race(
                 signal_start=start[0],
                 noise_start=start[1],
-                class_samples=kept - (int(members.sum()) - kept),
+                class_samples=kept - (int(of_class.sum()) - kept),
                 samples=len(members),
                 filters=e.network.filters,
                 q=q,

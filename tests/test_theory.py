@@ -165,13 +165,22 @@ def test_spectra_refuse(wrong: float) -> None:
             function(*arguments)
 
 
-def test_spectra_refuse_overlap_out_of_range_or_with_an_aspect() -> None:
+def test_spectra_refuse_overlap_out_of_range() -> None:
     with pytest.raises(ValueError, match=r"overlap is 1\.1"):
         spectrum(1.0, 0.0, 1.1)
     with pytest.raises(ValueError, match=r"overlap is 1\.1"):
         fresh_view_spectrum(1.0, 1.1)
-    with pytest.raises(ValueError, match=r"overlap 0\.5 together with aspect 0\.1"):
-        spectrum(1.0, 0.1, 0.5)
+
+
+@given(kappa=KAPPAS, c=st.floats(1e-6, 10.0), projected=st.booleans())
+def test_spectrum_without_augmentation_is_that_of_pca(kappa: float, c: float, projected: bool) -> None:
+    """At a = 1 twice the spiked covariance: Marchenko and Pastur, and the transition of Baik et al. (2005)."""
+    found = spectrum(kappa, c, 1.0, projected=projected)
+    assert found.edge == near(2 * (1 + math.sqrt(c)) ** 2, rel=tolerances.SOLVED)
+    if not projected:
+        assert found.threshold == near(math.sqrt(c), rel=tolerances.SOLVED)
+        if kappa > math.sqrt(c):
+            assert found.top == near(2 * (1 + kappa) * (1 + c / kappa), rel=tolerances.SOLVED)
 
 
 @given(kappa=KAPPAS, a=OVERLAPS)
@@ -407,7 +416,7 @@ def test_required_values_at_any_power(q: float, snr: float) -> None:
 def test_conditions_that_do_not_apply_are_left_out() -> None:
     sources = [row.source for row in conditions(Experiment(network={"q": 2.0}, pretraining={"samples": 0}))]
     assert sources == ["Cao et al. 4.2"]
-    assert len(conditions(Experiment(network={"q": 1.0}))) == 6
+    assert [row.source for row in conditions(Experiment(network={"q": 1.0}))][6:] == ["Kou et al. 2023"] * 2
     assert len(conditions(Experiment(pretraining={"samples": 0}))) == 5
 
 

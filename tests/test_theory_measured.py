@@ -199,18 +199,20 @@ def test_coefficients_of_the_linear_stage(kappa: float, overlap: float) -> None:
     unlabelled = instance.unlabelled
     assert unlabelled is not None
     assert unlabelled.augmented is not None
-    axes = 1e-12 * np.eye(len(instance.mu))
+    scale = 1e-14  # so small that 40 steps stay linear
+    axes = scale * np.eye(len(instance.mu))
     _, run = pretrain(
         axes, *views(instance), learning_rate=rate, max_steps=40, stop_at_linear_end=False, record=41
     )
     gamma, rho, rho_aug = pretraining_coefficients(
         run.recorded_coefficients, unlabelled.labels, instance.mu, unlabelled.noise, unlabelled.augmented
     )
-    expected = coefficient_growth(run.recorded_steps, noise_norm=1e5, init_scale=1e-12, **law)
+    expected = coefficient_growth(run.recorded_steps, noise_norm=1e5, init_scale=scale, **law)
     assert np.sqrt(np.sum(gamma**2, axis=1)) == pytest.approx(expected[0], rel=tolerances.LINEAR_STAGE)
-    for coefficients in (rho, rho_aug):
+    # The closed form is rho's; rho~ on the views is equal to it but for another O(1/n0).
+    for coefficients, orders in ((rho, 1), (rho_aug, 2)):
         size = np.sqrt(np.sum(coefficients**2, axis=(1, 2)) / len(unlabelled.labels))
-        assert size == pytest.approx(expected[1], rel=tolerances.LINEAR_STAGE)
+        assert size == pytest.approx(expected[1], rel=orders * tolerances.LINEAR_STAGE)
 
 
 def hand_overs(**parts: Any) -> list[dict[str, dict[str, float]]]:

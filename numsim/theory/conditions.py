@@ -37,8 +37,9 @@ def conditions(experiment: Any) -> list[Condition]:
 
     experiment : whose settings are held against them.
 
-    Rows for pre-training are left out where there is none, those that need q > 2 where q <= 2.
-    B = min(1/(sigma_p sqrt(d)), 1/|mu|). Source: theory.md S6.
+    Rows for pre-training are left out where there is none, those that need q > 2 where q <= 2; at q = 1 there
+    are those of Kou et al. instead. B = min(1/(sigma_p sqrt(d)), 1/|mu|).
+    Source: theory.md S6; where each is used in the proofs: S6 (1) to (10).
     """
     e = experiment.resolved()
     d, n, m, q = e.data.dim, e.finetuning.samples, e.network.filters, e.network.q
@@ -95,6 +96,18 @@ def conditions(experiment: Any) -> list[Condition]:
                 ">=",
                 1.0,
                 n * power(snr, q),
+            ),
+        ]
+    if q == 1:
+        kou = "Kou et al. 2023"
+        rows += [
+            _row("ReLU learns the signal: n |mu|^4 >= sigma_p^4 d", kou, ">=", 1.0, n * d * power(snr, 4)),
+            _row(
+                "initial scale sigma0 <= n^1/2 / (sigma_p d)",
+                kou,
+                "<=",
+                math.sqrt(n / d) / noise,
+                e.init_scale,
             ),
         ]
     return rows

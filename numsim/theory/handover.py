@@ -1,19 +1,12 @@
 """The end of the linear stage: how many steps, and how strong the signal then is (P3).
 
 In the linear stage (I + A)^t acts on every filter. With (lambda_1, v_1) the top eigenpair in growth per
-step and y_i <v_1, z_i> = y_i <v_1, z~_i> = X for all i (d >> n0), the quadratic form of A gives
+step and y_i <v_1, z_i> = y_i <v_1, z~_i> = X for all i (d >> n0), the quadratic form of A is P3 (6), (7),
 
-    v_1^T A v_1 = (2 eta / tau) X^2 = lambda_1,   X^2 = tau lambda_1 / (2 eta),                      (1)
-    |s_ii'| = X^2 (1 + lambda_1)^(2t) sum_r <w_r^0, v_1>^2.                                          (2)
+    v_1^T A v_1 = (2 eta / tau) X^2 = lambda_1,   |s_ii'| = X^2 (1 + lambda_1)^(2t) sum_r <w_r^0, v_1>^2.
 
-Saturation. By then the softmax has noticed: with all |s_ii'| = s tau, of sign y_i y_i', the weight of a row's
-opposite class is 1/(1 + e^(2s)) and the pull on v_1 falls from 1 to 1 - tanh s. So ds/dt = 2 lambda_1 s
-(1 - tanh s), and the stage to s lasts 1/lambda_1 times
-
-    S(s) = int_0^s tanh x / (2x (1 - tanh x)) dx = (1/4) int_0^(2s) (e^x - 1)/x dx
-         = (Ei(2s) - log(2s) - gamma_Euler) / 4                                                      (3)
-
-longer than (2) says; at a given time the growth is short by the factor e^(-S). S(0.3) = 0.175.
+By the end the softmax has noticed: with all |s_ii'| = s tau, of sign y_i y_i', the weight of a row's opposite
+class is 1/(1 + e^(2s)) and the pull on v_1 falls from 1 to 1 - tanh s, P3 (9).
 """
 
 from __future__ import annotations
@@ -23,9 +16,16 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from .linearisation import linear_modes
 from .powers import power
 
-__all__ = ["coefficient_growth", "handover_ratio", "linear_stage_steps", "saturation"]
+__all__ = [
+    "coefficient_growth",
+    "fresh_handover_ratio",
+    "handover_ratio",
+    "linear_stage_steps",
+    "saturation",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,7 +40,7 @@ def linear_stage_steps(
     initial_overlap: float = 1.0,
     threshold: float = 1.0,
 ) -> float:
-    """Steps T until max |s_ii'| = threshold tau: (2) solved for t, with (1).
+    """Steps T until max |s_ii'| = threshold tau without saturation: P3 (8).
 
     T = log(threshold 2 eta / (lambda_1 2m sigma_0^2 o)) / (2 log(1 + lambda_1)).
     With threshold = 1, o = 1 and d >> n0 this is the T of theory.md P3,
@@ -58,18 +58,23 @@ def linear_stage_steps(
     return max(0.0, math.log(room) / (2 * math.log1p(growth)))
 
 
-def saturation(end: float) -> float:
-    """S(s) of (3): logarithm by which the growth up to max |s_ii'| / tau = ``end`` falls short of linear.
+def saturation(end: float, growth: float = 0.0) -> float:
+    """Logarithm by which growth up to max |s_ii'| / tau = ``end`` falls short of linear: P3 (10), (12).
 
-    For balanced labels and d >> n0.
+    S(s) = int_0^s tanh x / (2x (1 - tanh x)) dx = (Ei(2s) - log(2s) - gamma_Euler) / 4, S(0.3) = 0.176, in
+    the limit of small steps; with steps of growth lambda_1, S - (lambda_1 / 2) (S + s + log cosh s), off by
+    O(lambda_1^2). The stage lasts so much / log(1 + lambda_1) steps longer.
+
+    end : s; growth : lambda_1. For balanced labels, d >> n0, and views as similar as samples of a class,
+    which is off by (3/4) u (1 - a) s^2 / (3 lambda_1 + u (1 - a)).
     """
     if not 0 <= end < math.inf:
         raise ValueError(f"end is {end}, expected a finite number >= 0 (max |s| / temperature)")
     from scipy.special import expi
 
-    if end < 1e-8:
-        return end / 2
-    return float(expi(2 * end) - math.log(2 * end) - np.euler_gamma) / 4
+    flow = end / 2 if end < 1e-8 else float(expi(2 * end) - math.log(2 * end) - np.euler_gamma) / 4
+    log_cosh = end + math.log1p(math.exp(-2 * end)) - math.log(2)
+    return flow - growth / 2 * (flow + end + log_cosh)
 
 
 def handover_ratio(
@@ -85,27 +90,72 @@ def handover_ratio(
     sigma_p: float,
     initial_overlap: float = 1.0,
 ) -> float:
-    """Root-mean-square signal-to-fresh-noise ratio R_T = <w, mu> / sd<w, xi_new> after T linear steps.
+    """Root-mean-square ratio R_T = <w, mu> / sd<w, xi_new>, xi_new fresh noise, after T steps: P3 (13).
 
-    A filter is (1 + lambda_1)^T <w^0, v_1> v_1, the noise span grown by 1 + u (1 + a) (n0 - 1 directions)
-    and 1 - u (1 - a) (n0 directions), mu's rest in a direction of eigenvalue 0, and d - 2 n0 - 1 directions
-    never touched. With g = o (1 + lambda_1)^(2T), in units of sigma_0^2:
-        <w, mu/|mu|>^2 = cos^2 g + 1 - cos^2,
-        |w|^2 = g + 1 + (n0 - 1)(1 + u (1 + a))^(2T) + n0 (1 - u (1 - a))^(2T) + d - 2 n0 - 1,
+    A filter is (1 + lambda_1)^T <w^0, v_1> v_1, plus the other modes k of ``linear_modes`` (n_k of them,
+    alignment c_k) grown by 1 + u lambda_k, plus d - 2 n0 directions never touched. With c = cos^2,
+    g = o (1 + lambda_1)^(2T) and g_k = (1 + u lambda_k)^(2T), in units of sigma_0^2:
+        <w, mu/|mu|>^2 = c g + sum_k c_k g_k + 1 - c - sum_k c_k,
+        |w|^2 = g + sum_k n_k g_k + d - 2 n0,
         R_T = |mu| <w, mu/|mu|> / (sigma_p sqrt(|w|^2 - <w, mu/|mu|>^2)).
-    The limit T -> infinity is sqrt(2 n0) SNR^2 sqrt(d) at a = 0.
+    The limit T -> infinity is sqrt(2 n0) SNR^2 sqrt(d) at a = 0: P3 (14).
 
     growth : lambda_1; alignment : cos^2; steps : T; unit : u; overlap : a; samples : n0; dim : d;
     signal_norm : |mu|; sigma_p : noise level; initial_overlap : o, as for ``linear_stage_steps``.
-    Valid for d >> n0 (corrections of order n0/d) and small unit; source: theory.md P3.
+    Exact for d -> infinity and balanced labels if growth and alignment are (corrections of order n0/d).
     """
+    kappa = samples * (signal_norm / sigma_p) ** 2 / dim
     grown = initial_overlap * power(1 + growth, 2 * steps)
-    along = alignment * grown + 1 - alignment
-    bulk = (samples - 1) * power(1 + unit * (1 + overlap), 2 * steps)
-    shrunk = samples * power(abs(1 - unit * (1 - overlap)), 2 * steps)
-    across = (1 - alignment) * grown + alignment + bulk + shrunk + max(dim - 2 * samples - 1, 0)
+    along, across, rest = alignment * grown, (1 - alignment) * grown, 1 - alignment
+    for mode in linear_modes(kappa, samples, overlap)[1:]:
+        kept = power(abs(1 + unit * mode.eigenvalue), 2 * steps)
+        along += mode.alignment * kept
+        across += (mode.multiplicity - mode.alignment) * kept
+        rest -= mode.alignment
+    along += rest
+    across += max(dim - 2 * samples, 0) - rest
     if not math.isfinite(along):
         return signal_norm / sigma_p * math.sqrt(alignment / (1 - alignment))
+    return signal_norm / sigma_p * math.sqrt(along / across)
+
+
+def fresh_handover_ratio(
+    *,
+    growth: float,
+    alignment: float,
+    steps: float,
+    unit: float,
+    overlap: float,
+    samples: int,
+    dim: int,
+    signal_norm: float,
+    sigma_p: float,
+    initial_overlap: float = 1.0,
+) -> float:
+    """The same for views drawn anew at every step: P3 (18).
+
+    growth and alignment are those of the mean of A (``fresh_view_spectrum``, times u). The parts of the views
+    that are new, sqrt(1 - a^2) xi', kick the filters at every step, along v_1 and, as A is symmetric, as
+    strongly out of it, into directions never seen again. With kappa = n0 SNR^2, c = cos^2 and
+        nu = u^2 (1 - 1/n0)^2 (1 - a^2) (sqrt(kappa c) + sqrt(1 - c))^2 / ((1 + lambda_1)^2 - 1),
+        g = o (1 + lambda_1)^(2T) + nu ((1 + lambda_1)^(2T) - 1),   e = nu o ((1 + lambda_1)^(2T) - 1),
+    <w, mu/|mu|>^2 = c g + 1 - c and the rest of |w|^2 is (1 - c) g + c + e + d - 2, in units of sigma_0^2.
+
+    growth : lambda_1; alignment : cos^2; steps : T; unit : u; overlap : a; samples : n0; dim : d;
+    signal_norm : |mu|; sigma_p : noise level; initial_overlap : o, as for ``linear_stage_steps``.
+    Limit d >> n0; corrections of order nu^2, and those of the law given.
+    """
+    kappa = samples * (signal_norm / sigma_p) ** 2 / dim
+    pull = (math.sqrt(kappa * alignment) + math.sqrt(1 - alignment)) ** 2
+    seen = unit * (1 - 1 / samples)
+    kick = seen**2 * (1 - overlap**2) * pull / (growth * (2 + growth))
+    factor = power(1 + growth, 2 * steps)
+    if not math.isfinite(factor):
+        loss = initial_overlap * kick / (initial_overlap + kick)
+        return signal_norm / sigma_p * math.sqrt(alignment / (1 - alignment + loss))
+    grown = initial_overlap * factor + kick * (factor - 1)
+    along = alignment * grown + 1 - alignment
+    across = (1 - alignment) * grown + alignment + kick * initial_overlap * (factor - 1) + max(dim - 2, 0)
     return signal_norm / sigma_p * math.sqrt(along / across)
 
 
@@ -122,28 +172,24 @@ def coefficient_growth(
     init_scale: float,
     initial_overlap: float = 1.0,
 ) -> tuple[Floats, Floats]:
-    """Root-mean-square gamma_r (over filters) and rho_ri (over filters and samples) after t linear steps.
+    """Root-mean-square gamma_r (over filters) and rho_ri (over filters, samples) after t steps: P3 (16).
 
-    v_1 is proportional to sum_i y_i (z_i + z~_i), with coefficient 1/sqrt(2 lambda_1/u) on the normalised sum
-    of y_i xi_i; per sample the eigenvectors (xi_i +- xi~_i)/sqrt(2 (1 +- a)) have eigenvalues u (a +- 1).
-    With E(x) = (1 + x)^t - 1, in units of sigma_0 and with o the filters' initial overlap with v_1:
-        gamma^2 = |mu|^2 cos^2 o E(lambda_1)^2,
-        rho^2 = sigma_p^2 d [o u / (2 n0 lambda_1) E(lambda_1)^2
-                             + E(u (a + 1))^2 / (2 (1 + a)) + E(u (a - 1))^2 / (2 (1 - a))],
-    the last term 0 at a = 1. rho is the coefficient on xi_i, beside rho~ on xi~_i.
+    With E(x) = (1 + x)^t - 1, o the filters' initial overlap with v_1, and the modes k of ``linear_modes``
+    (n_k of them, b_k their ``own``; the first has eigenvalue lambda_1 and the weight o),
+        gamma^2 = sigma_0^2 |mu|^2 cos^2 o E(lambda_1)^2,
+        rho^2 = sigma_0^2 sigma_p^2 d (1/n0) sum_k n_k b_k E(u lambda_k)^2.
+    rho is the coefficient on xi_i, beside rho~ on xi~_i, which is equal up to O(1/n0).
+
     steps : (T,); growth : lambda_1; alignment : cos^2; unit : u; overlap : a; samples : n0;
     signal_norm : |mu|; noise_norm : sigma_p sqrt(d); init_scale : sigma_0; initial_overlap : o.
-
-    Valid for d >> n0 and fixed views; source: theory.md P2, P3.
+    Valid for d >> n0, balanced labels and fixed views, linear stage.
     """
     t = np.asarray(steps, dtype=np.float64)
+    top, *others = linear_modes(samples * (signal_norm / noise_norm) ** 2, samples, overlap)
     with np.errstate(over="ignore"):
-        top = (1 + growth) ** t - 1
-        plus = (1 + unit * (overlap + 1)) ** t - 1
-        minus = (1 + unit * (overlap - 1)) ** t - 1
-    aligned = initial_overlap * unit / (2 * samples * growth) * top**2
-    bulk = plus**2 / (2 * (1 + overlap))
-    if overlap < 1:
-        bulk = bulk + minus**2 / (2 * (1 - overlap))
-    gamma = init_scale * signal_norm * math.sqrt(alignment * initial_overlap) * top
-    return gamma, init_scale * noise_norm * np.sqrt(aligned + bulk)
+        grown = (1 + growth) ** t - 1
+        squares = initial_overlap * top.own * grown**2
+        for mode in others:
+            squares = squares + mode.multiplicity * mode.own * ((1 + unit * mode.eigenvalue) ** t - 1) ** 2
+    gamma = init_scale * signal_norm * math.sqrt(alignment * initial_overlap) * grown
+    return gamma, init_scale * noise_norm * np.sqrt(squares / samples)

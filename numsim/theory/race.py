@@ -1,10 +1,10 @@
-"""The race between signal and noise in supervised training (S1), and its outcome (S4).
+"""The race between signal and noise in supervised training: who blows up when (S1), what decides it (S4).
 
-While |l'| = 1/2, the largest activation of a class grows as da/dt = k a^(q-1), which blows up at
-1 / (k (q - 2) a_0^(q-2)) for q > 2. For the signal all n_j samples of the class push the same direction,
-k = eta s q |mu|^2 n_j / (2 n m); a noise patch is pushed by its own sample alone,
-k = eta s q sigma_p^2 d / (2 n m), s the output scale. The signal is first iff
-n_j SNR^2 (a_0 / b_0)^(q-2) > 1.
+While |l'| = 1/2 an activation grows as da/dt = k a^(q-1), S1 (3), and blows up after 1 / (k (q-2) a_0^(q-2))
+steps. For the signal all samples of the class push one direction, k = eta s q |mu|^2 n_j / (2 n m); a noise
+patch is pushed by its own sample alone, k = eta s q sigma_p^2 d / (2 n m), s the output scale. The signal is
+first iff n_j SNR^2 (a_0 / b_0)^(q-2) > 1. A sample stops pushing the signal once its noise is memorised; with
+that the race is known to the end, S1 (12), and fine-tuning succeeds above an exact ratio, S4 (3).
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from .powers import power
 
-__all__ = ["Race", "race"]
+__all__ = ["Race", "critical_ratio", "delayed_signal_time", "noise_power_mean", "race", "steps_to_reach"]
 
 
 class Race(NamedTuple):
@@ -43,7 +46,7 @@ def race(
     learning_rate: float,
     output_scale: float = 1.0,
 ) -> Race:
-    """Blow-up times of one class and who wins, at leading order.
+    """Blow-up times of one class and who wins, at leading order: S1 (5) and S1 (6).
 
     t_signal = 2 n m / (n_j eta s q (q-2) |mu|^2 a_0^(q-2)),
     t_noise  = 2 n m / (eta s q (q-2) sigma_p^2 d b_0^(q-2)).
@@ -52,14 +55,14 @@ def race(
     ----------
     signal_start : a_0 = max_r j <w_jr, mu>; noise_start : b_0, the median over the class's samples of
         max_r <w_jr, xi_i> for generalisation, the maximum for the first memorised sample.
-    class_samples : n_j, with label flips the samples that keep their label minus those that do not.
+    class_samples : n_j, the samples of true label j; with label flips those that keep their label minus those
+        that do not.
     samples : n; filters : m; q : activation power; signal_norm : |mu|; noise_norm : sigma_p sqrt(d);
     learning_rate : eta; output_scale : s.
 
-    Raises ValueError for q <= 2, where nothing blows up. Source: theory.md S1.
+    Raises ValueError for q <= 2, where nothing blows up.
     """
-    if not q > 2:
-        raise ValueError(f"q is {q}: activations blow up in finite time only for q > 2")
+    _check(q)
     rate = learning_rate * output_scale * q * (q - 2) / (2 * samples * filters)
 
     def time(strength: float, start: float) -> float:
@@ -71,3 +74,62 @@ def race(
     if math.isinf(signal):
         return Race(signal, noise, 0.0)
     return Race(signal, noise, noise / signal if signal > 0 else math.inf)
+
+
+def steps_to_reach(level: float, *, start: float, blow_up: float, q: float, feedback: float = 0.0) -> float:
+    """Steps of gradient descent from a_0 = ``start`` to a = ``level``, S1 (10).
+
+    t = T (1 - (a_0/a)^(q-2)) + (q-1)/2 log(a/a_0) + (q-2)/4 F T a_0^(q-2) (a^2 - a_0^2):
+    the flow, that descent in steps is slower, and that the pull |l'| < 1/2 falls as the output F a^q grows.
+
+    level : a >= a_0; blow_up : T of ``race``; q : activation power, > 2.
+    feedback : F = s/m, with label flips times (kept + flipped) / (kept - flipped) for the signal. 0: steps
+        of full pull, which S1 (11) adds up.
+    """
+    _check(q)
+    growth = math.log(level / start)
+    flow = blow_up * -math.expm1(-(q - 2) * growth)
+    slack = (q - 2) / 4 * feedback * blow_up * start ** (q - 2) * (level**2 - start**2)
+    return float(flow + (q - 1) / 2 * growth + slack)
+
+
+def delayed_signal_time(signal_time: float, noise_times: npt.ArrayLike) -> float:
+    """When the signal blows up, given that memorised samples stop pulling: S1 (12); inf: never.
+
+    The time t at which the mean over the class's samples of min(t, T_i) is T_signal.
+    signal_time : T_signal of ``race``; noise_times : T_i, one a sample of the class, inf allowed.
+    """
+    times = np.sort(np.asarray(noise_times, dtype=np.float64))
+    needed = signal_time * len(times)
+    gone = 0.0  # what samples memorised by now have contributed
+    for memorised, latest in enumerate(times.tolist()):
+        pulling = len(times) - memorised
+        if gone + pulling * latest > needed:
+            return (needed - gone) / pulling
+        gone += latest
+    return math.inf
+
+
+def noise_power_mean(noise_starts: npt.ArrayLike, q: float) -> float:
+    """The b_0 that decides fine-tuning: the power mean (mean_i b_0i^(2-q))^(1/(2-q)), S4 (2).
+
+    noise_starts : b_0i = max_r <w_jr, xi_i>, one a sample of the class, positive; q : activation power, > 2.
+    """
+    _check(q)
+    starts = np.asarray(noise_starts, dtype=np.float64)
+    return float(np.mean(starts ** (2 - q)) ** (1 / (2 - q)))
+
+
+def critical_ratio(class_samples: float, snr: float, q: float) -> float:
+    """Signal ratio a_0 / b_0 above which fine-tuning learns a class: (n_j SNR^2)^(-1/(q-2)), S4 (3).
+
+    class_samples : n_j, of the smaller class if both are to be learned; snr : |mu| / (sigma_p sqrt(d));
+    q : activation power, > 2.
+    """
+    _check(q)
+    return float((class_samples * snr**2) ** (-1 / (q - 2)))
+
+
+def _check(q: float) -> None:
+    if not q > 2:
+        raise ValueError(f"q is {q}: activations blow up in finite time only for q > 2")

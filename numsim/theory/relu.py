@@ -1,0 +1,209 @@
+"""ReLU filters and flipped labels (K1, K2): how fast samples are memorised, what a test sample then sees.
+
+At leading order in n/d and n SNR^2 a noise patch meets only its own sample's pull. Sample i, observed label
+j, is held by the share alpha_i of the m filters of sign j on which xi_i is active, and all these grow alike,
+
+    dF_i/dt = c_i / (1 + e^(F_i)),   c_i = eta s^2 alpha_i sigma_p^2 d / (n m),   F_i = y_i f_i:       K1 (2).
+
+The filters' coefficients are rho_i = F_i / (s alpha_i), so that one number, beta = mean of 1/alpha_i, is in
+every constant: of the time to a given loss, of the signal coefficient, K2 (4), of the test error.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "coefficient_balance",
+    "derivative_bound",
+    "derivative_ratio",
+    "inverse_active",
+    "memorisation_speed",
+    "memorisation_steps",
+    "memorised_loss",
+    "memorised_margin",
+    "relu_signal",
+    "relu_test_error",
+]
+
+Floats = npt.NDArray[np.float64]
+
+
+def memorisation_speed(
+    active: npt.ArrayLike,
+    *,
+    samples: int,
+    filters: int,
+    learning_rate: float,
+    noise_norm: float,
+    output_scale: float = 1.0,
+) -> Floats:
+    """c_i = eta s^2 alpha_i sigma_p^2 d / (n m) per step, of samples with active shares alpha_i: K1 (2).
+
+    active : alpha_i, any shape; samples : n; filters : m; learning_rate : eta; noise_norm : sigma_p sqrt(d);
+    output_scale : s.
+    """
+    shares = np.asarray(active, dtype=np.float64)
+    rate = learning_rate * (output_scale * noise_norm) ** 2 / (samples * filters)
+    speed: Floats = rate * shares
+    return speed
+
+
+def memorised_margin(steps: npt.ArrayLike, speed: npt.ArrayLike) -> Floats:
+    """F(t) of a sample that starts at F = 0: F + e^F = 1 + c t, hence F = log omega(1 + c t), K1 (4).
+
+    omega is Wright's function, omega + log omega = x. steps : t; speed : c, broadcast against each other.
+    """
+    from scipy.special import wrightomega
+
+    x = 1 + np.asarray(speed, dtype=np.float64) * np.asarray(steps, dtype=np.float64)
+    margin: Floats = np.log(wrightomega(x))
+    return margin
+
+
+def memorised_loss(steps: float, speed: npt.ArrayLike) -> float:
+    """Training loss after t steps, mean over i of log(1 + e^(-F_i)): K1 (5).
+
+    steps : t; speed : (n,) c_i.
+    """
+    return float(np.mean(np.log1p(np.exp(-memorised_margin(steps, speed)))))
+
+
+def memorisation_steps(target_loss: float, speed: npt.ArrayLike) -> float:
+    """Steps of gradient descent to a training loss epsilon: the root of K1 (5), less K1 (7)'s shift.
+
+    t = mean(1/c_i) / epsilon (1 + O(epsilon log(1/epsilon))), of which gradient descent saves
+    log(1/(2 epsilon)) / 2 steps, because each is taken with the pull at its beginning.
+    target_loss : epsilon, below log 2; speed : (n,) c_i > 0.
+
+    Raises ValueError for a target that the start already meets.
+    """
+    if not 0 < target_loss < math.log(2):
+        raise ValueError(f"target_loss is {target_loss}, expected a number between 0 and log 2")
+    from scipy.optimize import brentq
+
+    inverse = 1 / np.asarray(speed, dtype=np.float64)
+    high = float(np.max(inverse)) * 2 / target_loss  # F + e^F = 1 + c t gives e^-F < 2 / (c t) from 0 on
+    flow = brentq(lambda t: memorised_loss(t, 1 / inverse) - target_loss, 0.0, high, xtol=1e-9 * high)
+    return float(flow) - math.log(1 / (2 * target_loss)) / 2
+
+
+def inverse_active(filters: int, *, kicked: bool = False) -> float:
+    """beta = E[m/k], k > 0 the active ones of a sample's m filters: K1 (8), and after a kick K2 (8).
+
+    k ~ Binomial(m, alpha) with alpha = 1/2 where the initial filters decide who is active, and with alpha
+    uniform on (1/2, 1) where they are so small that the first step decides: 2 and 2 log 2 for many filters,
+    with a relative correction (1/m) E[(1 - alpha)/alpha^2] / E[1/alpha]. A sample with k = 0, of probability
+    2^(-m), is never memorised.
+    filters : m; kicked : whether the first step decides.
+    """
+    from scipy.special import gammaln
+
+    k = np.arange(1, filters + 1)
+    count = gammaln(filters + 1) - gammaln(k + 1) - gammaln(filters - k + 1)
+    alpha, weights = np.array([0.5]), np.array([1.0])
+    if kicked:
+        nodes, weights = np.polynomial.legendre.leggauss(40)
+        alpha = 0.75 + nodes / 4
+    share = np.exp(count + np.outer(np.log(alpha), k) + np.outer(np.log1p(-alpha), filters - k))
+    return float(weights @ (share @ (filters / k)) / np.sum(weights @ share))
+
+
+def coefficient_balance(active: npt.ArrayLike, margins: npt.ArrayLike, agreement: npt.ArrayLike) -> float:
+    """gamma / sum_i rho_i in units of SNR^2, both averaged over the filters of their sign: K2 (4).
+
+    sum_i (y_i observed)(y_i true) F_i/alpha_i / sum_i F_i, or (1 - 2p) beta where all margins are alike.
+    active : (n,) alpha_i; margins : (n,) F_i; agreement : (n,) of +-1, or 1 - 2p for its mean.
+    """
+    F = np.asarray(margins, dtype=np.float64)
+    gained = np.asarray(agreement, dtype=np.float64) * F / np.asarray(active, dtype=np.float64)
+    return float(np.sum(gained) / np.sum(F))
+
+
+def derivative_ratio(steps: float, speed: npt.ArrayLike) -> float:
+    """max over i, k of l'_i / l'_k after t steps: K2 (5).
+
+    (1 + omega(1 + max c t)) / (1 + omega(1 + min c t)), from 1 to nearly max c / min c.
+    steps : t; speed : (n,) c_i.
+    """
+    pull = 1 / (1 + np.exp(memorised_margin(steps, speed)))
+    return float(np.max(pull) / np.min(pull))
+
+
+def derivative_bound(speed: npt.ArrayLike) -> float:
+    """What that ratio never exceeds, (max c / min c)^e with e = 1.0175: K2 (6). Its limit has e = 1.
+
+    e is the greatest elasticity of 1 + omega(1 + x) in x, omega (omega + log omega - 1) / (1 + omega)^2.
+    speed : (n,) c_i.
+    """
+    from scipy.optimize import minimize_scalar
+
+    def elasticity(log_omega: float) -> float:
+        omega = math.exp(log_omega)
+        return omega * (omega + log_omega - 1) / (1 + omega) ** 2
+
+    top = minimize_scalar(lambda u: -elasticity(u), bounds=(0.0, 20.0), method="bounded")
+    c = np.asarray(speed, dtype=np.float64)
+    return float((np.max(c) / np.min(c)) ** elasticity(float(top.x)))
+
+
+def relu_signal(*, majority: float, own: float, snr: float, dim: float, inverse: float) -> float:
+    """x, the signal margin in units of the noise of one output on a test sample: K1 (11).
+
+    x = beta (n_clean - n_flipped) SNR^2 sqrt(d / n_own): with equal classes
+    (1 - 2p) beta sqrt(n/2) |mu|^2 / (sigma_p^2 sqrt(d)).
+    majority : samples of the class that keep their label less those that do not, (1 - 2p) n/2; own : samples
+    that bear the label, n/2; snr : SNR; dim : d; inverse : beta.
+    """
+    return inverse * majority * snr**2 * math.sqrt(dim / own)
+
+
+def relu_test_error(
+    signal: float,
+    *,
+    inverse: float,
+    filters: int,
+    flip_probability: float = 0.0,
+    other: float = 1.0,
+    initial: float = 0.0,
+) -> float:
+    """Test error of one class, p + (1 - 2p) P(phi(Z) - phi(Z') < -x), with the 1/m of few filters: K1 (12).
+
+    Z, Z' standard Gaussian, phi(z) = E relu(z + sqrt(v) N), v = beta - 1 + the initial filters' share. With m
+    filters the difference scatters by N(0, (V(Z) + V(Z')) / m), V(z) = Var relu(z + sqrt(v) N). For large x
+    the probability is exp(-x^2/2) to exponential order.
+
+    signal : x; inverse : beta; filters : m; flip_probability : p, of the test label; other : samples that
+    bear the other label, over those that bear the class's own; initial : variance of the initial filters on a
+    test patch, over the trained ones' mean's, (sigma_0 sigma_p sqrt(d) s / F)^2 d / n_own.
+    """
+    from scipy.special import ndtr
+
+    # A trapezoidal sum: exact to all digits once it resolves the scatter.
+    m = min(filters, 10_000)
+    half = math.ceil(6.5 * max(6.0, math.sqrt(m)))
+    z = np.linspace(-6.5, 6.5, 2 * half + 1)
+    weights = np.exp(-(z**2) / 2)
+    weights /= weights.sum()
+    mean, spread = zip(
+        *(_rectified(math.sqrt(share) * z, share * (inverse - 1) + initial) for share in (1.0, other)),
+        strict=True,
+    )
+    gap = signal + mean[0][:, None] - mean[1]
+    noise = np.sqrt((spread[0][:, None] + spread[1]) / m) + 1e-9
+    wrong = float(weights @ ndtr(-gap / noise) @ weights)
+    return flip_probability + (1 - 2 * flip_probability) * wrong
+
+
+def _rectified(z: Floats, variance: float) -> tuple[Floats, Floats]:
+    """Mean and variance of relu(z + sqrt(v) N)."""
+    from scipy.special import ndtr
+
+    s = math.sqrt(max(variance, 1e-12))
+    density = s * np.exp(-((z / s) ** 2) / 2) / math.sqrt(2 * math.pi)
+    mean = z * ndtr(z / s) + density
+    square = (z**2 + s**2) * ndtr(z / s) + z * density
+    return mean, np.maximum(square - mean**2, 0.0)
