@@ -1,0 +1,104 @@
+"""Where claims are found: the package's own in ``numsim.derivations``, users' in files of their own."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from .claims import Claim
+
+__all__ = ["builtin", "find", "load_claims"]
+
+_GROUPS = "CEPSK"
+"""Concentration, exact identities, pre-training, supervised training, ReLU with label flips."""
+
+
+@cache
+def builtin() -> dict[str, Claim]:
+    """The package's claims by id, in the order of theory.md."""
+    package = importlib.import_module("numsim.derivations")
+    names = [info.name for info in pkgutil.iter_modules(package.__path__) if info.name[1:2].isdigit()]
+    claims = [_claims(importlib.import_module(f"numsim.derivations.{name}")) for name in names]
+    ordered = sorted((c for found in claims for c in found), key=lambda c: (_GROUPS.find(c.id[0]), c.id))
+    return {claim.id: claim for claim in ordered}
+
+
+def load_claims(path: Path) -> list[Claim]:
+    """The claims of a Python file, with the Markdown file of the same name beside it as their note.
+
+    Raises ValueError where there is no such file, it cannot be imported, or it holds no ``Claim``.
+    """
+    if not path.is_file():
+        raise ValueError(
+            f"{path}: no such file; give a claim's id (numsim verify lists them) or a Python file"
+        )
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path}: not a Python file; a claim is a module with a numsim Claim in it")
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.resolve().parent))  # a claim may import its neighbours
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        sentence = " ".join(str(error).split())
+        raise ValueError(f"{path}: cannot be imported: {type(error).__name__}: {sentence}") from error
+    finally:
+        sys.path.pop(0)
+    found = _claims(module)
+    if not found:
+        raise ValueError(f"{path}: holds no Claim; define one, e.g. CLAIM = numsim.Claim(id=..., ...)")
+    return found
+
+
+def _claims(module: ModuleType) -> list[Claim]:
+    note = Path(str(module.__file__)).with_suffix(".md")
+    return [
+        replace(value, note=note) if value.note is None and note.is_file() else value
+        for value in vars(module).values()
+        if isinstance(value, Claim)
+    ]
+
+
+def find(names: Sequence[str | Path | Claim] | None) -> list[Claim]:
+    """Claims by id (in any case), by path of a module, or as they are; None or nothing: all of the package's.
+
+    Raises ValueError, one line a fault, for what is not found and for an id that is there twice.
+    """
+    if not names:
+        return list(builtin().values())
+    found: list[Claim] = []
+    faults: list[str] = []
+    for name in names:
+        try:
+            found += _find(name)
+        except ValueError as error:
+            faults.append(str(error))
+    found = list({id(claim): claim for claim in found}.values())
+    ids = [claim.id for claim in found]
+    twice = sorted({name for name in ids if ids.count(name) > 1})
+    faults += [f"two claims have the id {name}: give each its own" for name in twice]
+    if faults:
+        raise ValueError("\n".join(faults))
+    return found
+
+
+def _find(name: str | Path | Claim) -> list[Claim]:
+    if isinstance(name, Claim):
+        return [name]
+    if isinstance(name, Path) or name.endswith(".py"):
+        return load_claims(Path(name))
+    claims = builtin()
+    if name.upper() in claims:
+        return [claims[name.upper()]]
+    near = difflib.get_close_matches(name.upper(), claims, n=1, cutoff=0.0)
+    raise ValueError(
+        f"no claim is called {name!r}; nearest: {', '.join(near)} (or give a path ending in .py)"
+    )
