@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import theory
+    from .claims import Claim, Evidence, verify
     from .config import Experiment
     from .contrastive import info_nce, power_matrix, pretrain
     from .experiment import Instance, draw, run
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Claim": "claims",
     "ConfigError": "faults",
+    "Evidence": "claims",
     "Experiment": "config",
     "Instance": "experiment",
     "Result": "result",
@@ -44,10 +47,13 @@ _HOMES = {
     "run": "experiment",
     "theory": "",
     "train": "supervised",
+    "verify": "claims",
 }
 
 __all__ = [
+    "Claim",
     "ConfigError",
+    "Evidence",
     "Experiment",
     "Instance",
     "Result",
@@ -62,6 +68,7 @@ __all__ = [
     "run",
     "theory",
     "train",
+    "verify",
 ]
 
 

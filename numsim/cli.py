@@ -1,7 +1,8 @@
 """The commands. Each imports what it needs when it runs, so that ``numsim --help`` is immediate.
 
-Exit codes: 0 done; 2 usage or configuration (one line a fault on stderr); 3 incomplete (a run that did not
-stay finite, a result that could not be written); 130 on Ctrl-C.
+Exit codes: 0 done, all claims hold; 1 a claim fails or a control does not; 2 usage or configuration (one line
+a fault on stderr); 3 incomplete (a run that did not stay finite, a claim that is inconclusive, a result that
+could not be written); 130 on Ctrl-C.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ except KeyboardInterrupt:  # most of the start-up time: Ctrl-C there is a Ctrl-C
 from . import __version__
 
 if TYPE_CHECKING:
+    from .claims import Claim, Evidence
     from .config import Experiment
     from .experiment import Report
     from .result import Result
@@ -170,6 +172,94 @@ def export(
     except FloatingPointError as error:
         raise _Failure(*str(error).splitlines(), code=INCOMPLETE) from error
     print(f"written: {dense}")
+
+
+@app.command()
+def verify(
+    claims: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CLAIM ...]", help="Ids such as p2, or files with claims of your own; all."),
+    ] = None,
+    effort: Annotated[
+        str, typer.Option(metavar="quick|full", help="quick: the whole suite in a minute; full: 15 minutes.")
+    ] = "quick",
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of all randomness.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a self-contained page, DIR/index.html.")
+    ] = None,
+) -> None:
+    """Check the theory claim by claim, predicted against measured.
+
+    Every claim has a control, the same check on something wrong, that must fail.
+    """
+    from .claims import verify_each
+
+    chosen = _claims(claims)
+    if report is not None:
+        _prepare(report / "index.html", make_folder=True)
+    from .verification import document, exit_code, live_table, sentences, show_verification
+
+    start = time.perf_counter()
+    found: list[Evidence] = []
+    interrupted = False
+    try:
+        with live_table(chosen) as watch:
+            for evidence in verify_each(chosen, seed, effort):
+                found.append(evidence)
+                watch(found)
+    except KeyboardInterrupt:
+        interrupted = True
+    except ValueError as error:
+        raise _Failure(_sentence(error)) from error
+    seconds = time.perf_counter() - start
+    order = [claim.id for claim in chosen]
+    found.sort(key=lambda evidence: order.index(evidence.id))
+    if as_json:
+        summary = document(found, seed=seed, effort=effort, seconds=seconds, interrupted=interrupted)
+        print(json.dumps(summary, allow_nan=False))
+    else:
+        show_verification(chosen, found, seconds)
+    if report is not None:
+        from .report import write_report
+
+        with _writing(report):
+            page = write_report(found, report, seed=seed, effort=effort, seconds=seconds)
+        print(f"written: {page}", file=sys.stderr)
+    if interrupted:
+        raise KeyboardInterrupt
+    if code := exit_code(found):
+        raise _Failure(*sentences(found), code=code)
+
+
+@app.command()
+def explain(
+    claim: Annotated[str, typer.Argument(metavar="CLAIM", help="An id such as p2, or a file with a claim.")],
+) -> None:
+    """Show the derivation of a claim."""
+    from rich.console import Console
+
+    from .notes import explain as show
+
+    console = Console()
+    for found in _claims([claim]):
+        if found.note is None:
+            raise _Failure(f"{found.id}: has no note; write one beside its module, with the ending .md")
+        try:
+            show(found, console)
+        except (OSError, UnicodeDecodeError) as error:
+            raise _Failure(f"cannot read {found.note}: {_sentence(error)}") from error
+
+
+def _claims(names: list[str] | None) -> list[Claim]:
+    from .registry import find
+
+    try:
+        return find(names)
+    except ValueError as error:
+        raise _Failure(*str(error).splitlines()) from error
 
 
 def _experiment(source: str | None, settings: list[str] | None, seed: int | None) -> Experiment:

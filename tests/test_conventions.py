@@ -37,7 +37,9 @@ STANDARD = set(sys.stdlib_module_names)
 HEAVY = ("numba", "scipy", "xarray", "pandas", "matplotlib", "jax", "pydantic", "typer", "rich")
 
 PUBLIC = {
+    "Claim",
     "ConfigError",
+    "Evidence",
     "Experiment",
     "Instance",
     "Result",
@@ -52,6 +54,7 @@ PUBLIC = {
     "run",
     "theory",
     "train",
+    "verify",
 }
 
 
@@ -97,9 +100,16 @@ def test_the_pure_simulator_imports_numerics_and_its_left(path: Path) -> None:
         assert own <= PURE
 
 
-@pytest.mark.parametrize("module", ["config", "experiment", "result", "prediction", "levels"])
+@pytest.mark.parametrize(
+    "module",
+    ["config", "experiment", "result", "prediction", "levels", "comparison", "claims", "registry"],
+)
 def test_nothing_below_the_surface_imports_it(module: str) -> None:
-    assert not imports(PACKAGE / f"{module}.py") & {".cli", ".plotting", ".tables", ".export"}
+    surface = {
+        *(".cli", ".plotting", ".tables", ".export", ".figures", ".verification", ".report", ".svg"),
+        *(".notes", ".terminal", ".layout", ".scripts", ".mathtext", ".mathml"),
+    }
+    assert not imports(PACKAGE / f"{module}.py") & surface
 
 
 def test_public_names_are_frozen_and_lazy() -> None:
@@ -120,7 +130,9 @@ def test_packages_in_setup_cfg_are_those_of_the_tree() -> None:
     parser.read(ROOT / "setup.cfg")
     declared = set(parser["options"]["packages"].split())
     tree = {".".join(p.parent.relative_to(ROOT).parts) for p in PACKAGE.rglob("__init__.py")}
-    assert declared == tree
+    assert declared == tree | {"numsim.derivations"}
+    folders = dict(line.split(" = ") for line in parser["options"]["package_dir"].strip().splitlines())
+    assert folders["numsim.derivations"] == "derivations"
     assert parser["metadata"]["version"] == numsim.__version__
 
 
@@ -152,5 +164,6 @@ def test_kernels_take_at_most_eight_arguments() -> None:
 
 
 def test_no_machine_paths() -> None:
-    for path in [*MODULES, ROOT / "README.md", ROOT / "setup.cfg"]:
+    notes = (ROOT / "derivations").iterdir()
+    for path in [*MODULES, *(p for p in notes if p.is_file()), ROOT / "README.md", ROOT / "setup.cfg"]:
         assert not re.search(r"/(work|root|home)/[a-z]", path.read_text()), path

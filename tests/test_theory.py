@@ -174,7 +174,7 @@ def test_spectra_refuse_overlap_out_of_range() -> None:
 
 @given(kappa=KAPPAS, c=st.floats(1e-6, 10.0), projected=st.booleans())
 def test_spectrum_without_augmentation_is_that_of_pca(kappa: float, c: float, projected: bool) -> None:
-    """At a = 1 twice the spiked covariance: Marchenko and Pastur, and the transition of Baik et al. (2005)."""
+    """At a = 1 twice the spiked covariance: Marchenko and Pastur, transition of Baik et al. (2005)."""
     found = spectrum(kappa, c, 1.0, projected=projected)
     assert found.edge == near(2 * (1 + math.sqrt(c)) ** 2, rel=tolerances.SOLVED)
     if not projected:
