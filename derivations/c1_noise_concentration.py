@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from numsim.derivations.drawn_noise import noise_in_coordinates, noise_in_space, noise_of_instances
 
-from numsim import reference
 from numsim.claims import (
     Claim,
     Comparison,
@@ -21,9 +21,6 @@ from numsim.claims import (
     follows,
     frequency,
 )
-from numsim.config import Experiment
-from numsim.experiment import draw
-from numsim.space import Space, pad
 from numsim.theory import (
     cross_term_bound,
     cross_term_quantile,
@@ -41,68 +38,9 @@ Floats = npt.NDArray[np.float64]
 
 _SAMPLES, _DELTA = 20, 0.05
 _SIGMA = 0.7
-_FILTERS = 4
 _HUGE = 10**12
 _EXACT = 1e-9
 _HALF = 0.5
-
-
-class _HeavyTailed:
-    """A generator whose standard normals are Student's t, rescaled to variance 1."""
-
-    def __init__(self, rng: np.random.Generator, freedom: float) -> None:
-        self._rng, self._freedom = rng, freedom
-
-    def standard_normal(self, size: Any) -> Floats:
-        deviation = math.sqrt(self._freedom / (self._freedom - 2))
-        return np.asarray(self._rng.standard_t(self._freedom, size) / deviation)
-
-
-def _drawn(
-    trials: Trials, repeats: int, dim: int, counts: tuple[int, ...], louder: float, projected: bool = True
-) -> Floats:
-    """Noise drawn after filters, in as many spaces: (repeats, sum of counts, D) in units of sigma_p."""
-    found = []
-    for _ in range(repeats):
-        space = Space(dim)
-        space.draw(min(_FILTERS, dim), 1.0, trials.rng)
-        parts = [space.draw(count, louder * _SIGMA, trials.rng, projected=projected) for count in counts]
-        found.append(np.concatenate([pad(part, space.revealed) for part in parts]))
-    return np.array(found) / _SIGMA
-
-
-def _instances(trials: Trials, louder: float) -> tuple[Floats, int, float]:
-    """Unlabelled noise, views and labelled noise of ``draw``, (repeats, 24, D) in units of sigma_p.
-
-    Also d, and the largest |<xi, mu>| / |mu|, which the projection makes 0.
-    """
-    e = Experiment(
-        data={"dim": 24, "sigma_p": louder * _SIGMA},
-        network={"filters": 6},
-        pretraining={"samples": 8},
-        finetuning={"samples": 8},
-    ).resolved()
-    repeats = trials.pick(40, 500)
-    found, along = [], 0.0
-    for seed in trials.seeds(repeats, repeats):
-        instance = draw(e, seed)
-        unlabelled = instance.unlabelled
-        assert unlabelled is not None
-        assert unlabelled.augmented is not None
-        found.append(np.concatenate([unlabelled.noise, unlabelled.augmented, instance.labelled.noise]))
-        along = max(along, float(np.max(np.abs(found[-1] @ instance.direction))))
-    return np.array(found) / _SIGMA, e.data.dim, along
-
-
-def _dense(trials: Trials, tails: float, louder: float) -> tuple[Floats, int]:
-    """Noise in R^30 projected off a random direction, coordinate by coordinate."""
-    dim, repeats = 30, trials.pick(250, 2000)
-    rng: Any = trials.rng if math.isinf(tails) else _HeavyTailed(trials.rng, tails)
-    directions = trials.rng.standard_normal((repeats, dim))
-    drawn = [
-        reference.draw_noise(rng, _SAMPLES, direction, louder * _SIGMA, True) for direction in directions
-    ]
-    return np.array(drawn) / _SIGMA, dim
 
 
 def _gram(vectors: Floats) -> tuple[Floats, Floats]:
@@ -172,7 +110,7 @@ def _first(name: str, vectors: Floats) -> Comparison:
 def _statement(trials: Trials, dim: int, factor: float, louder: float) -> Comparison:
     """How often a norm or a product leaves its bounds."""
     repeats = trials.pick(200, 2000)
-    norms, products = _gram(_drawn(trials, repeats, dim, (_SAMPLES,), louder))
+    norms, products = _gram(noise_in_space(trials, repeats, dim, (_SAMPLES,), louder))
     missed = _outside(norms, dim) | (products > factor * cross_term_bound(dim, _SAMPLES, _DELTA))
     return failure_rate(f"norms and products, d = {dim:.3g}", _DELTA, int(missed.sum()), repeats)
 
@@ -183,7 +121,7 @@ def _ladder(trials: Trials, louder: float) -> tuple[list[Comparison], Floats]:
     comparisons = []
     ladder = (20, noise_norm_dimension(_SAMPLES, 0.5), noise_norm_dimension(_SAMPLES, 0.1))
     for dim in ladder:
-        norms, _ = _gram(_drawn(trials, repeats, dim, (_SAMPLES,), louder))
+        norms, _ = _gram(noise_in_space(trials, repeats, dim, (_SAMPLES,), louder))
         expected = noise_norm_failure(dim, _SAMPLES)
         found = int(_outside(norms, dim).sum())
         comparisons.append(frequency(f"a norm outside, d = {dim}", expected, found, repeats))
@@ -193,7 +131,7 @@ def _ladder(trials: Trials, louder: float) -> tuple[list[Comparison], Floats]:
 def _largest(trials: Trials, louder: float) -> tuple[Comparison, Floats]:
     """The largest of all products at a dimension where they are independent, against C1 (12)."""
     repeats = trials.pick(250, 2000)
-    _, products = _gram(_drawn(trials, repeats, _HUGE, (10,), louder))
+    _, products = _gram(noise_in_space(trials, repeats, _HUGE, (10,), louder))
     expected = cross_term_quantile(_HUGE, 10, _HALF)
     found = int((products > expected).sum())
     return frequency("largest product above its median", _HALF, found, repeats), products
@@ -268,11 +206,11 @@ def check(
     multiplies the noise.
     """
     needed = math.ceil(noise_norm_dimension_bound(_SAMPLES, _DELTA / 2)) if dim is None else dim
-    small = _drawn(trials, trials.pick(300, 2500), 12, (7, 13), louder)
-    free = _drawn(trials, trials.pick(100, 1000), 9, (5, 11), louder, projected=False)
-    large = _drawn(trials, trials.pick(80, 600), 10**8, (_SAMPLES,), louder)
-    instances, instance_dim, along = _instances(trials, louder)
-    dense, dense_dim = _dense(trials, tails, louder)
+    small = noise_in_space(trials, trials.pick(300, 2500), 12, (7, 13), louder)
+    free = noise_in_space(trials, trials.pick(100, 1000), 9, (5, 11), louder, projected=False)
+    large = noise_in_space(trials, trials.pick(80, 600), 10**8, (_SAMPLES,), louder)
+    instances, instance_dim, along = noise_of_instances(trials, louder)
+    dense, dense_dim = noise_in_coordinates(trials, tails, louder)
     ladder, dims = _ladder(trials, louder)
     largest, products = _largest(trials, louder)
     comparisons = [

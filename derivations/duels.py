@@ -35,6 +35,7 @@ _SIGNS = np.array([1.0] * 6 + [-1.0] * 2)  # times j: a large and a small class
 _FLIPPED = np.array([-1.0] + [1.0] * 7)  # one label: n_j = 4 and 2, observed classes of 5 and 3
 _LEAD = 50.0
 _SMALLEST = 0.2  # start that may race, in standard deviations
+_FASTEST = 1.8  # times the median start: a patch that blows up in a few steps overshoots, into the cross-talk
 _SECOND = 0.8  # of the racer's start that the next filter may have: it would share the output
 
 
@@ -106,8 +107,9 @@ def _field(rng: np.random.Generator, kind: str, sigma_p: float) -> _Field:
         middle = int(members[median])
         second, first = np.sort(noise[:, median] if kind == "noise" else along)[-2:]
         kept = labelled.labels[middle] == labelled.true_labels[middle]
-        # A filter far along -mu would give the other class an output of order one to begin with.
+        # A filter far along -mu, or a flipped sample's noise, would bring an output to begin with.
         fair = min(along.max(), starts.min()) > _SMALLEST and along.max() > -along.min()
+        fair = fair and np.max(W[side] @ patches.T) < _FASTEST * starts[median]
         if kept and fair and second < _SECOND * first:
             return _Field(W, labelled, side, along, noise, middle)
 

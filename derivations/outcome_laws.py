@@ -13,6 +13,7 @@ from numsim.theory import (
     after_clock,
     along_test_error,
     bounded_noise_probability,
+    critical_strength,
     elapsed_clock,
     loss_bound,
     noise_output_tail,
@@ -76,7 +77,12 @@ def laws(trials: Trials) -> list[Comparison]:
             equals(f"S2 (9) of one sample, m = {m}", half, success_probability(1.0, [1], **law), order=2e-3),
             equals(f"S2 (12) of one sample, m = {m}", half, doubled, order=1e-6),
         ]
-    draws = trials.pick(4000, 40_000)
+    both = critical_strength([4, 6], filters=8, q=3.0)
+    comparisons += [
+        equals("S2 (9) at its median", 0.5, success_probability(both, [4, 6], filters=8, q=3.0), order=1e-6),
+        equals("S2 (9), a class without samples", 0.0, success_probability(both, [4, 0], filters=8, q=3.0)),
+    ]
+    draws = trials.pick(40_000, 400_000)
     g = np.maximum(trials.rng.standard_normal((draws, 2, 3)), 0.0) ** 3
     above = int(np.sum(g[:, 0].sum(axis=1) - g[:, 1].sum(axis=1) > 1.0))
     return [*comparisons, frequency("P(D > 1), m = 3", float(noise_output_tail(1.0, 3, 3.0)), above, draws)]

@@ -212,8 +212,8 @@ def _times(
         limits = [_limit(t.flow) for t in timed[kind]]
         whole = [t.whole() for t in timed[kind]]
         comparisons += [
-            _worst(f"{kind}: blow-up time in the limit, over (5)", limits, 2e-3),
-            _worst(f"{kind}: steps to a level, over (10)", whole, 2e-3),
+            _worst(f"{kind}: blow-up time in the limit, over (5)", limits, 1e-3),
+            _worst(f"{kind}: steps to a level, over (10)", whole, 1e-3),
         ]
     delayed = [_limit(t.delayed) for t in timed["delayed"]]
     comparisons += [

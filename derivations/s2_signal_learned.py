@@ -201,7 +201,7 @@ def _compared(
     tables = [_pairs(run, power, stepped) for run in runs]
     comparisons = []
     for quantity, order in _ORDERS.items():
-        pairs = [table[quantity] for table in tables]
+        pairs = [table[quantity] for table in tables if table[quantity].predicted]  # 0: no other filter
         predicted = float(np.mean([p.predicted for p in pairs]))
         if quantity == "test error, noise raised":  # its own Monte-Carlo error is the larger one
             draws = [predicted + p.measured - p.predicted for p in pairs]
@@ -263,13 +263,10 @@ def check(
     failures = sum(not _conclusion(run) for run in runs)
     comparisons = [
         failure_rate("conclusion of the theorem fails", 1 - expected, failures, len(runs)),
-        at_most(
-            "test loss over 6 eps + exp(-n^2)",
-            1.0,
-            [run.test.loss / loss_bound(run.loss, e.finetuning.samples) for run in runs],
-        ),
     ]
     other = [trained(_setting("random labels", snr_factor), seed, _NOISY) for seed in trials.seeds(32, 300)]
+    bounds = [run.test.loss / loss_bound(run.loss, e.finetuning.samples) for run in runs if _clear(run)]
+    comparisons.append(at_most("test loss over 6 eps + exp(-n^2), largest", 1.0, max(bounds, default=1.0)))
     data: dict[str, Any] = {}
     for name, found in (("q = 3", runs), ("q = 4", other)):
         clear = [run for run in found if _clear(run)]
@@ -335,6 +332,7 @@ CLAIM = Claim(
         "after_clock",
         "along_test_error",
         "bounded_noise_probability",
+        "critical_strength",
         "elapsed_clock",
         "learned_test_loss",
         "loss_bound",

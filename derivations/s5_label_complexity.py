@@ -112,6 +112,9 @@ def _boundary(trials: Trials, threshold: float) -> tuple[list[Comparison], dict[
         words = f"n0 = {n0}, sigma_0 = {scale:g}, d = {dim:g}"
         expected = predicted_ratio(e, threshold)
         comparisons.append(equals(f"R, {words}", expected, [f[0] for f in found], order=_RATIO_ORDER))
+        needed = critical_strength([6, 6], filters=16, q=3.0)
+        at = finetuning_strength(e.snr, predicted_ratio(e, 0.3), 3.0)
+        comparisons.append(equals(f"strength at kappa*, {words}", needed, at, order=1e-6))
         learned = [f[2] if steps else min(f[1]) > 1 for f in found]
         if dim > 1e6:  # otherwise the bulk has grown to the size of the untouched noise (note, Check)
             comparisons.append(frequency(f"learned at kappa*, {words}", 0.5, sum(learned), len(found)))

@@ -15,6 +15,7 @@ from .experiment import Arm, Simulation
 from .fresh_views import FreshDescent
 from .space import pad
 from .theory import (
+    eigenvector_ratio,
     fresh_view_spectrum,
     handover_ratio,
     linear_stage_steps,
@@ -148,7 +149,9 @@ def _predicted(e: Experiment, initial_overlap: float, *, steps: int, ended: bool
     growth = limit.top * unit
     found = {"top_eigenvalue": growth, "alignment": limit.alignment, "initial_overlap": 1.0}
     if s.views == "fixed":
-        found["eigenvector_ratio"] = 2 * e.kappa / (1 + s.overlap)
+        found["eigenvector_ratio"] = eigenvector_ratio(
+            e.kappa, e.aspect, s.overlap, projected=e.data.projected
+        )
     if not initial_overlap > 0:
         return found
     # The softmax has slowed the last steps of the stage by a known factor.
