@@ -132,7 +132,8 @@ def misread_share(x: float, inverse: float, filters: int, other: float, initial:
         mean = active @ weights
         outputs.append((mean, (active**2) @ weights - mean**2))
     margin = x + outputs[0][0][:, None] - outputs[1][0]
-    scatter = np.sqrt((outputs[0][1][:, None] + outputs[1][1]) / filters)
+    variance = (outputs[0][1][:, None] + outputs[1][1]) / filters
+    scatter = np.sqrt(np.maximum(variance, 1e-18))
     misread = np.vectorize(math.erfc, otypes=[float])(margin[::4, ::4] / scatter[::4, ::4] / math.sqrt(2)) / 2
     coarse = weights[::4] / np.sum(weights[::4])
     return float(coarse @ misread @ coarse)
