@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numsim.derivations.ladders import extrapolated, pseudo_values
 from numsim.derivations.measured_spectra import HIGH, resolvent_traces, samples, tops, whole
 from numsim.derivations.roundoff import Deviations
 from numsim.derivations.spectrum_equations import equations, matrices, refusals
+from numsim.derivations.spectrum_ladder import SIZES, curve, spectrum_ladder
 
 from numsim import compress, power_matrix, reference
 from numsim.claims import Claim, Comparison, Evidence, Outcome, Trials, equals
@@ -35,7 +35,7 @@ _KAPPAS = (1.0, 0.25, 4.0)
 _ASPECTS = (0.1, 0.5, 1.0, 2.0)
 _EXCESS = (0.3, 0.5, 0.8, 1.1, 1.2, 1.3, 1.5, 2.0, 2.5, 5.0)  # kappa in units of kappa*
 _BELOW, _ABOVE = 1, 8  # the two of them that are compared at finite size
-_SIZES, _LADDER, _LARGE = (250, 500, 1000), (1e-8, 0.01, *_ASPECTS), (0.1, 1.0, 5.0, 20.0)
+_DRAWS = 40  # at each size of the ladder
 _SOLVED = 1e-8  # the numerical roots lose digits at small c, where z* -> 1, and near kappa*
 
 
@@ -127,61 +127,14 @@ def _aspects(trials: Trials, wrong: Wrong) -> tuple[list[Comparison], dict[str, 
             equals(f"edge/u above kappa*, c = {c:g}", edge, above[1], order=at_edge),
             equals(f"lambda_1/u below kappa*, c = {c:g}", edge, below[0], order=at_edge),
         ]
-        curves[f"{c:g}"] = _curve(kappas, draws)
+        curves[f"{c:g}"] = curve(kappas, draws)
     return comparisons, curves
-
-
-def _curve(kappas: tuple[float, ...], draws: Floats) -> Floats:
-    """For the figure: kappa, mean and standard error of lambda_1/u and cos^2, (K, 5)."""
-    mean, error = draws.mean(axis=0), draws.std(axis=0, ddof=1) / len(draws) ** 0.5
-    return np.stack([kappas, mean[:, 0], error[:, 0], mean[:, 2], error[:, 2]], axis=1)
 
 
 def _ladder(trials: Trials, wrong: Wrong) -> tuple[list[Comparison], dict[str, Floats]]:
     """Means over draws with random labels at three sizes, extrapolated to infinite size."""
-    seeds = list(trials.seeds(0, 50))
-    comparisons, curves = [], {"size": np.array(0)}
-    for c in _LADDER:
-        threshold = spectrum(0.0, c).threshold
-        kappas = tuple(k for k in (*(threshold * f for f in _EXCESS), *_LARGE) if k <= 20)
-        draws = np.array([[tops(s, n, c, kappas, imbalance=None) for s in seeds] for n in _SIZES])
-        limit, edge = extrapolated(_SIZES, draws, 1.0), extrapolated(_SIZES, draws, 2 / 3)
-        for k, kappa in enumerate(kappas):
-            law, excess = wrong.spectrum(kappa, c), kappa / threshold
-            at = f"c = {c:g}, kappa = {excess:.3g} kappa*"
-            top = (edge if excess < 1 else limit)[:, k, 0]
-            comparisons.append(equals(f"lambda_1/u, {at}", law.top, top, order=0.01))
-            if c >= 0.01 and abs(excess - 1) > 0.25:
-                aligned = limit[:, k, 2]
-                comparisons.append(
-                    equals(f"cos^2, {at}", law.alignment, aligned, absolute=0.02, resolution=0.35)
-                )
-            if c < 0.01 and kappa in _LARGE:
-                comparisons.append(equals(f"cos^2, {at}", law.alignment, limit[:, k, 2], order=0.01))
-        comparisons.append(equals(f"edge/u, c = {c:g}", law.edge, edge[:, _ABOVE, 1], order=0.02))
-        if c >= 0.01:
-            found = pseudo_values(_transition(kappas), limit[:, :, 2])
-            comparisons.append(equals(f"kappa*, c = {c:g}", law.threshold, found, order=0.05))
-        if c in _ASPECTS:
-            curves[f"{c:g}"] = _curve(kappas, limit)
-    return comparisons, curves
-
-
-def _transition(kappas: tuple[float, ...]) -> Callable[[Floats], float]:
-    """Where measured cos^2 vanishes.
-
-    1 - cos^2 (1 + 1/(2 kappa)), the share that the bulk takes from its value at d >> n0, is close to a power
-    of kappa* / kappa: its logarithm is followed to 0 by a parabola. On the exact curve this finds kappa* to
-    1.4 %.
-    """
-    chosen = [k for k, excess in enumerate(_EXCESS) if 1.1 < excess < 2.1]
-    kappa = np.array(kappas)[chosen]
-
-    def location(alignment: Floats) -> float:
-        lost = np.log(1 - alignment[chosen] * (1 + 1 / (2 * kappa)))
-        return float(np.exp(np.polyfit(lost, np.log(kappa), 2)[-1]))
-
-    return location
+    comparisons, curves = spectrum_ladder(list(trials.seeds(0, _DRAWS)), wrong.spectrum)
+    return comparisons, {"size": np.array(0), **{f"{c:g}": curves[f"{c:g}"] for c in _ASPECTS}}
 
 
 def _implementations(rng: np.random.Generator, found: Deviations) -> None:
@@ -251,7 +204,7 @@ def check(
         refusals(found)
         _implementations(trials.rng, found)
     comparisons += found.compared(_SOLVED)
-    return Outcome(comparisons, trials.pick(20 + 1 + 120 + 60, 40 + 1 + 400 + 50 * len(_SIZES)), curves)
+    return Outcome(comparisons, trials.pick(20 + 1 + 120 + 60, 40 + 1 + 400 + _DRAWS * len(SIZES)), curves)
 
 
 def figure(evidence: Evidence) -> Figure:
@@ -265,11 +218,11 @@ def figure(evidence: Evidence) -> Figure:
     excess = np.geomspace(0.25, 6.0, 300)
     data = dict(evidence.outcome.data)
     size = int(data.pop("size"))
-    for name, curve in data.items():
+    for name, means in data.items():
         c = float(name)
         threshold, edge = spectrum(0.0, c).threshold, spectrum(0.0, c).edge
         laws = [spectrum(x * threshold, c) for x in excess]
-        shown = curve[curve[:, 0] <= excess[-1] * threshold]
+        shown = means[means[:, 0] <= excess[-1] * threshold]
         lines = (np.array([law.top for law in laws]), 1), (np.array([law.alignment for law in laws]), 3)
         for axis, (values, column) in zip(axes, lines, strict=True):
             once = {} if c == _ASPECTS[-1] else {"label": None}

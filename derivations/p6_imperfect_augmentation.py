@@ -11,6 +11,7 @@ import numpy.typing as npt
 from numsim.derivations.measured_spectra import HIGH, Found, samples, tops, whole
 from numsim.derivations.roundoff import Deviations
 from numsim.derivations.spectrum_equations import equations, matrices
+from numsim.derivations.spectrum_ladder import SIZES, spectrum_ladder
 from scipy.optimize import brentq
 
 from numsim import power_matrix
@@ -37,6 +38,7 @@ _ASPECTS = ((0.0, 0.5), (0.5, 0.5), (1.0, 0.5), (0.5, 2.0), (1.0, 2.0))  # (a, c
 _EXCESS = (0.5, 1.2, 1.5, 2.5, 5.0)  # kappa in units of kappa*
 _ABOVE = 3  # of them, beside the first, is compared
 _SOLVED = 1e-8  # as in P2
+_LADDER_OVERLAP, _DRAWS = 0.5, 30  # at each size of the ladder
 
 
 class Wrong(NamedTuple):
@@ -107,6 +109,14 @@ def _aspects(trials: Trials, wrong: Wrong) -> tuple[list[Comparison], dict[str, 
         mean, error = draws[:, :, 2].mean(axis=0), draws[:, :, 2].std(axis=0, ddof=1) / len(seeds) ** 0.5
         curves[f"{a:g} {c:g}"] = np.stack([kappas, mean, error])
     return comparisons, curves
+
+
+def _ladder(trials: Trials, wrong: Wrong) -> list[Comparison]:
+    """At full effort: six aspects at one overlap, extrapolated to infinite size, P6 (5) to (8)."""
+    seeds, a = list(trials.seeds(0, _DRAWS)), _LADDER_OVERLAP
+    if not seeds or wrong.copies:  # other draws would take as long again, and that control fails without
+        return []
+    return spectrum_ladder(seeds, lambda kappa, c: wrong.spectrum(kappa, c, a), a)[0]
 
 
 def _exchange(wrong: Wrong) -> Iterator[Comparison]:
@@ -208,13 +218,13 @@ def check(
     """
     wrong = Wrong(overlap, alignment_overlap, copies, worth, worth_at_transition)
     more, curves = _aspects(trials, wrong)
-    comparisons = [*_high_dimension(trials, wrong), *more, *_exchange(wrong)]
+    comparisons = [*_high_dimension(trials, wrong), *more, *_exchange(wrong), *_ladder(trials, wrong)]
     found = Deviations()
     if wrong == Wrong():
         comparisons += _fresh(trials)
         _identities(trials.rng, found)
     comparisons += found.compared(_SOLVED)
-    return Outcome(comparisons, trials.pick(20 + 40 + 9, 40 + 40 + 21), curves)
+    return Outcome(comparisons, trials.pick(20 + 40 + 9, 40 + 40 + 21 + _DRAWS * len(SIZES)), curves)
 
 
 def figure(evidence: Evidence) -> Figure:
