@@ -288,7 +288,7 @@ CLAIM = Claim(
     check=check,
     controls={
         "9 filters where 14 are needed": {"filters": 9},
-        "upper bounds times 0.75": {"upper": 0.75},
+        "upper bounds times 0.74": {"upper": 0.74},
         "lower bounds times 1.5": {"lower": 1.5},
     },
     theory=(
