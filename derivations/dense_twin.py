@@ -205,7 +205,7 @@ def _test_statistics(trials: Trials, e: Experiment) -> list[Comparison]:
     W[..., 0] = np.array([2.0, -2.0])[:, None]  # as much signal as noise, so that errors come and go
     settings: dict[str, Any] = {"signal_norm": e.signal_norm, "sigma_p": 1.0, "q": 1.0}
     loss, error = dense_test(e, W, None, 24 * 3000, rng)
-    few = [evaluate(W, direction, samples=4, rng=rng, **settings) for _ in range(trials.pick(3000, 30000))]
+    few = [evaluate(W, direction, samples=4, rng=rng, **settings) for _ in range(trials.pick(6000, 30000))]
     many = [evaluate(W, direction, samples=17_000, rng=rng, **settings) for _ in range(24)]
     nothing = evaluate(0 * W, direction, samples=3, rng=rng, flip_probability=0.1, **settings)
     pool = 0.1  # six standard errors of the variance of the 72000 samples themselves
