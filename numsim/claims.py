@@ -255,12 +255,22 @@ def _attempt(claim: Claim, trials: Trials, keywords: Mapping[str, Any]) -> Outco
     """What the check finds: a claim whose check breaks off fails, a control must fail by its numbers."""
     try:
         with np.errstate(all="ignore"):
-            return claim.check(trials, **keywords)
+            return _checked(claim.check(trials, **keywords))
     except MemoryError:
         return Outcome([], reason="not enough memory")
     except Exception as error:
         sentence = f"the check raised {type(error).__name__}: {' '.join(str(error).split())}"
         return Outcome([], reason=sentence) if keywords else Outcome([], error=sentence)
+
+
+def _checked(found: Any) -> Outcome:
+    """What a check returned, if it is an outcome with comparisons."""
+    if not isinstance(found, Outcome):
+        raise TypeError(f"a check must return an Outcome, got {type(found).__name__}")
+    single = isinstance(found.comparisons, Comparison)
+    if single or not all(isinstance(c, Comparison) for c in found.comparisons):
+        raise TypeError("an Outcome takes a list of comparisons, such as [equals(...)]")
+    return found
 
 
 def examine(claim: Claim, seed: int = 0, effort: str = "quick") -> Evidence:

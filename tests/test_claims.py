@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +72,21 @@ def test_a_check_that_raises_fails_and_a_control_that_raises_does_not() -> None:
     )
     assert math.isnan(found.predicted)
     assert math.isnan(found.margin)
+
+
+@pytest.mark.parametrize(
+    ("returned", "sentence"),
+    [
+        ([equals("", 1.0, 1.0)], "a check must return an Outcome, got list"),
+        (None, "a check must return an Outcome, got NoneType"),
+        (Outcome(equals("", 1.0, 1.0)), "an Outcome takes a list of comparisons"),  # type: ignore[arg-type]
+        (Outcome([1.0]), "an Outcome takes a list of comparisons"),  # type: ignore[list-item]
+    ],
+)
+def test_a_check_that_returns_no_comparisons_fails_in_a_sentence(returned: Any, sentence: str) -> None:
+    found = examine(claim(check=lambda trials, **_: returned))
+    assert (found.verdict, found.control) == ("fails", "inconclusive")
+    assert sentence in found.outcome.error
 
 
 @pytest.mark.parametrize(
