@@ -148,6 +148,7 @@ def _budgets() -> list[Comparison]:
 
     n, delta, dim = _SAMPLES, _DELTA, 300.0
     bound = cross_term_bound(dim, n, delta, _SIGMA) / _SIGMA**2
+    other = cross_term_bound(50.0, 7, 0.3)
     rate = -minimize_scalar(
         lambda s: -1.5 * s - math.log(1 - 2 * s) / 2,
         bounds=(0, 0.5),
@@ -160,6 +161,8 @@ def _budgets() -> list[Comparison]:
     free = [gammainc(d / 2, d / 4) + gammaincc(d / 2, 3 * d / 4) for d in range(1, 400)]
     smallest_free = 1 + next(i for i, p in enumerate(free) if 1 - (1 - p) ** n <= delta / 2)
     low, high = noise_norm_interval(dim, _SIGMA)
+    once = gammainc(30 / 2, 30 / 4) + gammaincc(30 / 2, 3 * 30 / 4)
+    several = next(d for d in range(1, 400) if 1 - (1 - free[d - 1]) ** 6 <= 0.2)
     x = np.array([0.3, 2.0, 9.0])
     return [
         equals(
@@ -168,6 +171,15 @@ def _budgets() -> list[Comparison]:
             n**2 * 2 * math.exp(-(bound**2) / (4 * dim)),
             order=_EXACT,
         ),
+        equals("products' share of 0.3, n = 7", 0.15, 7**2 * 2 * math.exp(-(other**2) / 200), order=_EXACT),
+        equals(
+            "norms' share of 0.2, n = 6",
+            0.2,
+            12 * math.exp(rate * -noise_norm_dimension_bound(6, 0.2)),
+            order=_EXACT,
+        ),
+        equals("a norm outside, not projected", once, noise_norm_failure(30, projected=False), order=_EXACT),
+        equals("smallest d, n = 6, not projected", several, noise_norm_dimension(6, 0.2, projected=False)),
         equals("norms' share of delta, C1 (7)", delta / 2, 2 * n * math.exp(rate * -enough), order=_EXACT),
         equals("smallest d for the norms", smallest, noise_norm_dimension(n, delta / 2)),
         equals(
@@ -186,6 +198,12 @@ def _budgets() -> list[Comparison]:
             "largest of 45 products in R^3, C1 (12)",
             -math.log(1 - (1 - delta) ** (1 / 45)),
             cross_term_quantile(3, 10, delta),
+            order=_EXACT,
+        ),
+        equals(
+            "largest of 6 products in R^2, not projected",
+            -math.log(1 - 0.7 ** (1 / 6)),
+            cross_term_quantile(2, 4, 0.3, projected=False),
             order=_EXACT,
         ),
     ]

@@ -215,6 +215,12 @@ def _budgets() -> list[Comparison]:
             overlap_missed(0.25, 1, 3),
             order=_EXACT,
         ),
+        equals(
+            "the same in R^2, noise not projected",
+            1 - math.exp(-math.sqrt(2) / 4) / 2,
+            overlap_missed(0.25, 1, 2, projected=False),
+            order=_EXACT,
+        ),
     ]
 
 

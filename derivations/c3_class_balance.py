@@ -199,13 +199,22 @@ def _counts() -> list[Comparison]:
         return math.fsum(math.comb(n, k) * positive**k * (1 - positive) ** (n - k) for k in good)
 
     smallest = 1 + max(n for n in range(1, 60) if counted(n, _SHARE) < 1 - _DELTA)
+    least = 1 + max(n for n in range(1, 60) if counted(n, 0.1) < 0.8)
     bound = balance_samples_bound(_DELTA)
     n = 4000
     short = 2 * sum(math.comb(n, k) for k in range(n // 4)) / 2**n
     expected = math.exp(-n * balance_rate()) * math.sqrt(8 / (3 * math.pi * n)) * (1 - 229 / (36 * n))
     return [
         equals("Hoeffding's share of delta", _DELTA / 2, 2 * math.exp(-bound / 8), order=_EXACT),
+        equals(
+            "Hoeffding's share of delta = 0.3",
+            0.15,
+            2 * math.exp(-balance_samples_bound(0.3) / 8),
+            order=_EXACT,
+        ),
         equals("smallest n", smallest, balance_samples(_DELTA)),
+        equals("smallest n, a tenth of the samples", least, balance_samples(0.2, 0.1)),
+        equals("rate of a tenth", math.log(2 * 0.1**0.1 * 0.9**0.9), balance_rate(0.1), order=_EXACT),
         equals("failure at n = 4000 / its rate, C3 (6)", 1, short / expected, order=100 / n**2),
         *(
             equals(

@@ -100,9 +100,9 @@ def _trajectories(e: Experiment, rng: np.random.Generator) -> Iterator[tuple[flo
 
 def _compression(rng: np.random.Generator, found: Deviations) -> None:
     """Inner products of compressed vectors, also where they are linearly dependent or span all of R^d."""
-    for dim, counts in ((50, (1, 4, 6)), (6, (2, 5, 3)), (30, (3, 3))):
+    for dim, counts in ((50, (1, 4, 6)), (6, (2, 5, 3)), (30, (3, 3)), (9, (4,))):
         arrays = [rng.standard_normal((count, dim)) for count in counts]
-        arrays[1][0] = 2.0 * arrays[0][0]
+        arrays[-1][0] = 2.0 * arrays[0][-1]
         small = compress(*arrays)
         before, after = np.concatenate(arrays), np.concatenate(small)
         found.add("compression: inner products", after @ after.T, before @ before.T)

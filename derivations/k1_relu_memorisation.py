@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numsim.derivations.roundoff import unless_given
 
 from numsim.claims import Claim, Comparison, Evidence, Outcome, Trials, at_least, at_most, equals
 from numsim.evaluation import evaluate
@@ -247,6 +248,11 @@ def check(
         found = misread_share(x, inverse, m, other, initial)
         name = f"misread share by quadrature, x = {x:g}, v = {inverse - 1 + initial:g}, ratio {other:g}"
         comparisons.append(equals(name, closed, found, order=1e-3))
+    speed = {"active": 0.5, "samples": 5, "filters": 3, "learning_rate": 0.1, "noise_norm": 2.0}
+    comparisons.append(unless_given(memorisation_speed, speed, output_scale=1.0))
+    error = {"signal": 1.0, "inverse": 1.5, "filters": 5}
+    rest = {"flip_probability": 0.0, "other": 1.0, "initial": 0.0}
+    comparisons.append(unless_given(relu_test_error, error, **rest))
     data = {
         "steps": np.array([(c.predicted, c.measured) for c in comparisons if c.name.startswith("steps")]),
         "errors": np.array(

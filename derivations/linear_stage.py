@@ -47,13 +47,16 @@ class AverageRun(NamedTuple):
     rho: Floats
 
 
-def average_run(e: Experiment, instance: Instance, steps: int, dim: int) -> AverageRun:
+def average_run(e: Experiment, instance: Instance, steps: int, dim: int, energy: float = 1.0) -> AverageRun:
     """One run with a filter along every axis: sums of squares over such filters are means over w^0 ~ N(0, I).
 
     dim : dimension in which R_t is taken; at 4 n0, say, every mode of the samples' span counts in it.
+    energy : o, what filters have along v_1, by making them longer there.
     """
-    start = TINY * np.eye(len(instance.mu))
     z, z_aug = views_of(instance)
+    values, vectors = np.linalg.eigh(power_matrix(z, z_aug, learning_rate=rate_of(e)))
+    along = np.outer(vectors[:, -1], vectors[:, -1])
+    start = TINY * (np.eye(len(instance.mu)) + (math.sqrt(energy) - 1) * along)
     unlabelled = instance.unlabelled
     assert unlabelled is not None
     assert unlabelled.augmented is not None
@@ -68,7 +71,6 @@ def average_run(e: Experiment, instance: Instance, steps: int, dim: int) -> Aver
         unlabelled.noise,
         unlabelled.augmented,
     )
-    values, vectors = np.linalg.eigh(power_matrix(z, z_aug, learning_rate=rate_of(e)))
     return AverageRun(
         values,
         float(vectors[0, -1] ** 2),
@@ -193,7 +195,7 @@ def fresh_run(e: Experiment, instance: Instance, steps: int, seed: int, *, avera
         float(vectors[0, -1] ** 2),
         float((sizes[-1] / sizes[-21]) ** 0.05 - 1) if steps > 20 else math.nan,
         signal_ratio(last / TINY, instance.direction),
-        float(np.mean((start @ vectors[:, -1]) ** 2)) * (width if average else 1),
+        1.0 if average else float(np.mean((start @ vectors[:, -1]) ** 2)),
         width if average else DIM,
         max(float(np.max(np.abs(kept - own)) / np.max(np.abs(own))) for kept, own in recorded),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from numsim.derivations.high_dimension import instance_of, rate_of, unit_of, views_of
+from numsim.derivations.roundoff import unless_given
 
 from numsim.claims import Claim, Comparison, Evidence, Outcome, Trials, at_most, equals, slope
 from numsim.config import Experiment
@@ -235,6 +236,7 @@ def check(
     if negatives and others and scale is None:  # the rest does not look at these
         comparisons += _late(seed, 1.0, 0.5, shift) + _late(seed, 10.0, 0.0, shift, samples=4, last=220)
         comparisons += _secular()
+        comparisons.append(unless_given(late_perturbation, {"kappa": 2.0, "samples": 20}, overlap=0.0))
         random, more = _random_filters(trials, shift)
         comparisons += random
         data |= more

@@ -34,23 +34,38 @@ _SAMPLES, _KAPPA, _GROWTH = 20, 4.0, 0.02
 _SECOND = 0.5 * _GROWTH**2  # what P3 (12) leaves out, of order lambda_1^2 (note, Check)
 
 
-def _averages(seed: int, kappa: float, overlap: float, n: int = _SAMPLES) -> list[Comparison]:
-    """Eigenvalues of A, R_t, gamma and rho at every step, against P3 (3), (4), (13) and (16)."""
+def _averages(
+    seed: int, kappa: float, overlap: float, n: int = _SAMPLES, energy: float = 1.0
+) -> list[Comparison]:
+    """Eigenvalues of A, R_t, gamma and rho at every step, against P3 (3), (4), (13) and (16).
+
+    energy : the filters' o. Lengths are in units of the noise, sigma_0 and sigma_p are arbitrary.
+    """
     unit, steps, dim = 0.05, 40, 4 * n
     rate = {"learning_rate": unit * n / DIM}
     e, instance = instance_of(seed, kappa, samples=n, overlap=overlap, pretraining=rate)
     modes = linear_modes(kappa, n, overlap)
     law: dict[str, Any] = {"growth": unit * modes[0].eigenvalue, "alignment": modes[0].alignment}
     law |= {"unit": unit, "overlap": overlap, "samples": n}
-    measured = average_run(e, instance, steps, dim)
+    law |= {} if energy == 1 else {"initial_overlap": energy}  # 1 unless given
+    sigma_0, sigma_p = 0.3, 1.7
+    measured = average_run(e, instance, steps, dim, energy)
     expected = np.zeros(len(measured.eigenvalues))
     counted = np.repeat([m.eigenvalue for m in modes], [m.multiplicity for m in modes])
     expected[: len(counted)] = unit * counted
     norm = math.sqrt(kappa / n * dim)
-    ratio = [handover_ratio(steps=t, dim=dim, signal_norm=norm, sigma_p=1.0, **law) for t in range(steps + 1)]
+    ratio = [
+        handover_ratio(steps=t, dim=dim, signal_norm=norm * sigma_p, sigma_p=sigma_p, **law)
+        for t in range(steps + 1)
+    ]
     gamma, rho = coefficient_growth(
-        np.arange(steps + 1), signal_norm=e.signal_norm, noise_norm=e.noise_norm, init_scale=1.0, **law
+        np.arange(steps + 1),
+        signal_norm=sigma_p * e.signal_norm,
+        noise_norm=sigma_p * e.noise_norm,
+        init_scale=sigma_0,
+        **law,
     )
+    gamma, rho = gamma / (sigma_0 * sigma_p), rho / (sigma_0 * sigma_p)
     late = slice(steps // 2, None)  # P3 (16) leaves out gamma along the other label mode
     found = {
         "eigenvalues of A": np.max(np.abs(np.sort(expected) - measured.eigenvalues)) / unit,
@@ -62,7 +77,7 @@ def _averages(seed: int, kappa: float, overlap: float, n: int = _SAMPLES) -> lis
     if overlap == 1:
         del found["rho"]  # xi_i and xi~_i are one: not determined
     looser = {"gamma": 1 / n**2}
-    words = f"n0 = {n}, kappa = {kappa:g}, a = {overlap:g}"
+    words = f"n0 = {n}, kappa = {kappa:g}, a = {overlap:g}" + (f", o = {energy:g}" if energy != 1 else "")
     return [
         equals(f"{name}, {words}", 0.0, value, absolute=EXACT + looser.get(name, 0.0))
         for name, value in found.items()
@@ -144,9 +159,27 @@ def _limits(seed: int) -> list[Comparison]:
     return [*found, equals(name, costs, steps[1] - steps[0], absolute=1.0 + costs / _SAMPLES**2)]
 
 
+def _in_units() -> Comparison:
+    """T to max |s| = tau from filters of average overlap, as the theorem's units have it: P3 (8)."""
+    growth, tau, filters, scale, sigma_p, norm, dim = 0.03, 0.7, 6, 1e-4, 1.3, 2.5, 1e6
+    noise = sigma_p**2 * dim / _SAMPLES
+    kappa = norm**2 / noise
+    share = 2 * kappa / (1 + 2 * kappa)
+    expected = math.log(math.sqrt(tau / (2 * filters) * share) / (scale * norm)) / math.log1p(growth)
+    steps = linear_stage_steps(
+        growth=growth,
+        learning_rate=growth / (1 + 2 * kappa) * tau / noise,
+        temperature=tau,
+        filters=filters,
+        init_scale=scale,
+    )
+    return equals("T in units of the theorem", expected, steps, order=1e-12)
+
+
 def _fresh_ratio(e: Experiment, run: FreshRun, steps: int) -> float:
     """Measured R_T over P3 (18)."""
-    norm = math.sqrt(_KAPPA / _SAMPLES * run.dim)
+    norm, sigma_p = math.sqrt(_KAPPA / _SAMPLES * run.dim), 1.7
+    average = {} if run.overlap == 1 else {"initial_overlap": run.overlap}
     predicted = fresh_handover_ratio(
         growth=run.top,
         alignment=run.alignment,
@@ -155,9 +188,9 @@ def _fresh_ratio(e: Experiment, run: FreshRun, steps: int) -> float:
         overlap=e.pretraining.overlap,
         samples=_SAMPLES,
         dim=run.dim,
-        signal_norm=norm,
-        sigma_p=1.0,
-        initial_overlap=run.overlap,
+        signal_norm=sigma_p * norm,
+        sigma_p=sigma_p,
+        **average,
     )
     return float(run.ratio * norm / predicted)
 
@@ -250,9 +283,10 @@ def check(
         for seed in seeds[: trials.pick(1, 10)]:
             for kappa, overlap in ((4.0, 0.0), (0.5, 0.0), (1.0, 1.0)):
                 comparisons += _averages(seed, kappa, overlap)
+            comparisons += _averages(seed, 1.0, 0.3, energy=1.6)
             comparisons += _averages(seed, 2.0, 0.5, n=4)  # where what is of order 1/n0^2 shows
             comparisons += _limits(seed) + _fresh(seed, 0.0) + _fresh(seed, 0.5)
-        comparisons += [_kicked(trials), *_fresh_end(seeds[0])]
+        comparisons += [_in_units(), _kicked(trials), *_fresh_end(seeds[0])]
         comparisons += _defaults(trials) + _reported(trials)
         data |= _path(seeds[0])
     return Outcome(comparisons, len(seeds), data)

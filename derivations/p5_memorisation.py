@@ -16,6 +16,7 @@ from numsim.derivations.high_dimension import (
     unit_of,
     views_of,
 )
+from numsim.derivations.roundoff import unless_given
 
 from numsim.claims import Claim, Comparison, Evidence, Outcome, Trials, at_least, at_most, equals
 from numsim.contrastive import alignment, power_matrix, pretrain, top_eigenpairs
@@ -256,6 +257,11 @@ def check(trials: Trials, *, stop: bool = False, views: str = "fixed", factor: f
         for seed in seeds[: trials.pick(1, 5)]:
             comparisons += _anchors(seed, 4.0, 0.0)[0]
         comparisons += _anchors(seeds[0], 4.0, 0.2)[0] + _limits()
+        few = {"steps": 30, "kappa": 2.0, "samples": 20, "unit": 0.05, "energy": 0.01}
+        comparisons += [
+            unless_given(collective_descent, few, overlap=0.0, fresh=False, untouched=0.0),
+            unless_given(memorised_alignment, {"kappa": 2.0}, overlap=0.0, fresh=False),
+        ]
     return Outcome(comparisons, len(seeds), data)
 
 

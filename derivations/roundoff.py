@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ __all__ = [
     "disturbed",
     "recorded_steps",
     "trajectory_tolerance",
+    "unless_given",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -60,6 +62,15 @@ class Deviations:
             equals(name, 0.0, value, absolute=others.get(name.split()[0], tolerance))
             for name, value in self.worst.items()
         ]
+
+
+def unless_given(
+    function: Callable[..., npt.ArrayLike], given: Mapping[str, Any], **defaults: Any
+) -> Comparison:
+    """What is not given has these values: a closed form called without them, and with them."""
+    without, explicit = function(**given), function(**given, **defaults)
+    name = f"{function.__name__}: {', '.join(defaults)} unless given"
+    return equals(name, 0.0, deviation(without, explicit, 1.0))
 
 
 def disturbed(W: Floats, rng: np.random.Generator, copies: int = 2) -> list[Floats]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numsim.derivations.direct_training import Trained, outcome_ratios
 from numsim.derivations.label_ladders import aligned_exponent, direct_exponent, finetuning_exponent
+from numsim.derivations.roundoff import unless_given
 from numsim.derivations.two_arms import both, finetuned, law, long, predicted_ratio, two_stage
 
 from numsim.claims import (
@@ -25,7 +26,9 @@ from numsim.theory import (
     end_to_end_boundary,
     finetuning_strength,
     learned_test_loss,
+    linear_end_ratio,
     loss_bound,
+    success_probability,
     time_to_loss,
 )
 
@@ -142,6 +145,35 @@ No steps: the outcome from S2 (7), where training would be long, or d is not >> 
 """
 
 
+def _elsewhere(trials: Trials) -> list[Comparison]:
+    """R at another step size, temperature and number of filters; roots at other q, classes, probabilities."""
+    usual = two_stage(2.0, n0=40, n=4, scale=1e-2, dim=1e8)
+    assert usual.pretraining.learning_rate is not None
+    temperature, slower = 0.5, 0.5  # than the default growth of 0.1 a step
+    rate = {"pretraining.learning_rate": slower * temperature * usual.pretraining.learning_rate}
+    e = usual.replace({"network.filters": 6, "pretraining.temperature": temperature, **rate})
+    where = {"samples": 40, "dim": e.data.dim, "filters": 6, "relative_init_scale": 1e-2}
+    expected = linear_end_ratio(e.kappa, growth=0.1 * slower, threshold=0.3 * temperature, **where)
+    found = [finetuned(e, seed, None)[0] for seed in trials.seeds(20, 60)]
+    comparisons = [equals("R, growth 0.05, tau = 0.5, 6 filters", expected, found, order=_RATIO_ORDER)]
+    for counts, filters, q, probability in (((3, 8), 5, 4.0, 0.8), ((6,), 9, 2.5, 0.2)):
+        strength = critical_strength(counts, filters=filters, q=q, probability=probability)
+        success = success_probability(strength, counts, filters=filters, q=q)
+        comparisons.append(equals(f"success at its strength, q = {q:g}", probability, success, order=1e-6))
+    kappa = end_to_end_boundary([3, 5], q=4.0, growth=0.05, threshold=0.2, **where)
+    ratio = linear_end_ratio(kappa, growth=0.05, threshold=0.2, **where)
+    needed = critical_strength([3, 5], filters=6, q=4.0)
+    rest = {"growth": 0.1, "threshold": 0.3}
+    return [
+        *comparisons,
+        equals("strength at kappa*, q = 4", needed, kappa / 40 * ratio**2, order=1e-6),
+        equals("strength, q = 4", 0.04 * 9.0, finetuning_strength(0.2, 3.0, 4.0), order=1e-12),
+        unless_given(critical_strength, {"counts": (6, 6), "filters": 6, "q": 3.0}, probability=0.5),
+        unless_given(linear_end_ratio, {"kappa": 2.0, **where}, **rest),
+        unless_given(end_to_end_boundary, {"counts": (6, 6), "q": 3.0, **where}, **rest),
+    ]
+
+
 # ------------------------------------------------------------------ last iterate, best iterate
 
 
@@ -190,7 +222,7 @@ def check(
     compared, data["smallest"] = finetuning_exponent(trials)
     exponents += [compared, *aligned_exponent(trials)]
     boundary, more = _boundary(trials, threshold)
-    comparisons = [*headline, *exponents, *boundary, *_last(trials)]
+    comparisons = [*headline, *exponents, *boundary, *_elsewhere(trials), *_last(trials)]
     return Outcome(comparisons, len(data["simclr"]), data | more)
 
 
