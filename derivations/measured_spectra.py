@@ -28,6 +28,8 @@ HIGH = 1e13
 _RATE, _TEMPERATURE, _SIGMA = 0.3, 0.7, 1.7
 """Any will do: the unit u takes them out."""
 
+_ROWS = 32
+
 
 def samples(
     count: int,
@@ -131,31 +133,57 @@ class Bordered:
         return float(values[1]), float(values[0]), float(vectors[0, 1] ** 2)
 
 
+class _Rows:
+    """A matrix in blocks of rows that fit in the cache, each without the zeros at its end.
+
+    Drawn noise is a staircase, and a product with the matrix and one with its transpose share a pass.
+    """
+
+    def __init__(self, matrix: Floats) -> None:
+        self._blocks = []
+        for start in range(0, len(matrix), _ROWS):
+            rows = matrix[start : start + _ROWS]
+            width = 1 + int(np.max(np.flatnonzero(rows.any(axis=0)), initial=0))
+            self._blocks.append((slice(start, start + _ROWS), rows[:, :width]))
+
+    def apply(self, v: Floats, count: int, back: Floats | None = None, image: Floats | None = None) -> Floats:
+        """Matrix times v, (count,); the transpose times ``back`` is added to ``image``."""
+        result = np.empty(count)
+        for rows, block in self._blocks:
+            width = block.shape[1]
+            result[rows] = block @ v[:width]
+            if back is not None and image is not None:
+                image[:width] += back[rows] @ block
+        return result
+
+    def add_transposed(self, back: Floats, image: Floats) -> None:
+        """Add the transpose times ``back`` to ``image``."""
+        for rows, block in self._blocks:
+            image[: block.shape[1]] += back[rows] @ block
+
+
 def bordered(drawn: Unlabelled) -> Bordered:
     """Lanczos' recursion for A/u as P2 (2) has it, started at mu; noise projected off mu.
 
     12 n0^(1/3) steps: the gap that has to be resolved at the edge is n0^(-2/3) wide. Every new vector is made
     orthogonal to all before it, twice: eigenvalues that have converged would otherwise come up again.
     """
-    noise, views = drawn.noise, drawn.augmented
-    assert views is not None
-    n, width = noise.shape
-    reach = min(n + 1, width)  # the noise was drawn first: it is zero on axes that the views revealed
-    noise = np.ascontiguousarray(noise[:, :reach])
+    assert drawn.augmented is not None
+    n, width = drawn.noise.shape
+    noise, views = _Rows(drawn.noise), _Rows(drawn.augmented)
     signs, ones = drawn.labels / np.sqrt(n), np.full(n, n**-0.5)
     mean = float(signs @ ones)
 
-    def back(on_noise: Floats, on_views: Floats) -> Floats:
-        image: Floats = on_views @ views
-        image[:reach] += on_noise @ noise
+    def product(v: Floats) -> Floats:
+        image = np.zeros(width)
+        first = noise.apply(v, n)
+        second = views.apply(v, n, (1 - 1 / n) * first, image)
+        noise.add_transposed((1 - 1 / n) * second + 2 / n * first - 2 * (ones @ first) * ones, image)
         return image
 
-    def product(v: Floats) -> Floats:
-        first, second = noise @ v[:reach], views @ v
-        on_noise = (1 - 1 / n) * second + 2 / n * first - 2 * (ones @ first) * ones
-        return back(on_noise, (1 - 1 / n) * first)
-
-    border = back((1 + 1 / n) * signs - 2 * mean * ones, (1 - 1 / n) * signs)
+    border = np.zeros(width)
+    noise.add_transposed((1 + 1 / n) * signs - 2 * mean * ones, border)
+    views.add_transposed((1 - 1 / n) * signs, border)
     coupling = float(np.linalg.norm(border))
     basis = np.zeros((min(round(12 * n ** (1 / 3)), width), width))
     basis[0] = border / coupling
