@@ -271,7 +271,7 @@ def figure(evidence: Evidence) -> Figure:
     measured_points(left, evidence.outcome.data["dims"], middle, np.abs(interval.T - middle))
     left.axvline(20, **{**CONTROL, "label": "control, d = 20"})
     left.set(xlabel="dimension $d$", ylabel="P(a norm outside), $n = 20$", ylim=(1e-4, 2))
-    left.legend()
+    left.legend(loc="lower left", bbox_to_anchor=(0.12, 0.0), fontsize=8)
     t = np.linspace(1, 6, 120)
     once = cross_term_tail(t * math.sqrt(_HUGE), _HUGE)
     right.semilogy(t, 1 - (1 - once) ** 45, **PREDICTED)
@@ -285,7 +285,7 @@ def figure(evidence: Evidence) -> Figure:
         xlabel=r"$\max |\langle\xi_i, \xi_k\rangle| / \sigma_p^2\sqrt{d}$", ylabel="P(larger), $n = 10$"
     )
     right.set(ylim=(1e-4, 2))
-    right.legend()
+    right.legend(loc="lower left", bbox_to_anchor=(0.22, 0.0), fontsize=8)
     return drawn
 
 

@@ -262,7 +262,7 @@ def figure(evidence: Evidence) -> Figure:
     left.axvline(0.5, color="0.5", linewidth=1.2, label=r"lower bound, $\sigma_0\|\mu\|/2$")
     left.set(xlabel=r"$\max_r j\langle w_{j,r}, \mu\rangle / \sigma_0\|\mu\|$, $m = 9$")
     left.set(ylabel="distribution function")
-    left.legend()
+    left.legend(loc="lower right", fontsize=8)
     m = np.arange(4, 21)
     right.semilogy(m, [1 - initialisation_probability(int(k), _SAMPLES, _DELTA) for k in m], **PREDICTED)
     for outcome, style in (

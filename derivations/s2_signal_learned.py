@@ -303,7 +303,7 @@ def figure(evidence: Evidence) -> Figure:
     left.set(xscale="log", xlabel=r"$n_j\,\mathrm{SNR}^q$", ylabel="P(signal of the class learned)")
     left.set_xticks([0.25, 0.5, 1, 2, 4], ["1/4", "1/2", "1", "2", "4"])
     left.minorticks_off()
-    left.legend(loc="lower right")
+    left.legend(loc="lower right", fontsize=8)
     pairs = np.abs(data["q = 3"])  # runs, quantities, predicted and measured
     right.plot([pairs.min(), pairs.max()], [pairs.min(), pairs.max()], **{**PREDICTED, "label": "_"})
     for k, (name, marker) in enumerate(zip(_SHOWN, "osv^", strict=True)):

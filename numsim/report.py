@@ -124,7 +124,8 @@ def _row(c: Comparison, level: float) -> dict[str, Any]:
     if c.p_value is None:
         tolerance = number(c.allowance + c.noise(level))
     else:
-        tolerance = f"p = {number(c.p_value, 2)}, at least {number(level, 2)}"
+        parts = f"p = {number(c.p_value, 2)},", f"at least {number(level, 2)}"
+        tolerance = " ".join(part.replace(" ", "\u00a0") for part in parts)  # may break between them only
     verdict = c.verdict(level)
     digits = _digits(c.interval)
     return {
