@@ -35,7 +35,7 @@ _KAPPAS = (1.0, 0.25, 4.0)
 _ASPECTS = (0.1, 0.5, 1.0, 2.0)
 _EXCESS = (0.3, 0.5, 0.8, 1.1, 1.2, 1.3, 1.5, 2.0, 2.5, 5.0)  # kappa in units of kappa*
 _BELOW, _ABOVE = 1, 8  # the two of them that are compared at finite size
-_DRAWS = 30  # at each size of the ladder
+_DRAWS = 40  # at each size of the ladder
 _SOLVED = 1e-8  # the numerical roots lose digits at small c, where z* -> 1, and near kappa*
 
 

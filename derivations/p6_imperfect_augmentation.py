@@ -116,7 +116,9 @@ def _ladder(trials: Trials, wrong: Wrong) -> list[Comparison]:
     seeds, a = list(trials.seeds(0, _DRAWS)), _LADDER_OVERLAP
     if not seeds or wrong.copies:  # other draws would take as long again, and that control fails without
         return []
-    return spectrum_ladder(seeds, lambda kappa, c: wrong.spectrum(kappa, c, a), a)[0]
+    found: list[Comparison]
+    found, _ = spectrum_ladder(seeds, lambda kappa, c: wrong.spectrum(kappa, c, a), a)
+    return found
 
 
 def _exchange(wrong: Wrong) -> Iterator[Comparison]:
