@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ._kernels.readout import Readout, add_test_samples
 from .network import activation
 from .space import lower_factor
 
@@ -68,26 +69,20 @@ def evaluate(
     across = flat - np.outer(along, direction) if projected else flat
     factor = sigma_p * lower_factor(across)  # (2m, at most 2m)
     shift = np.zeros(len(flat)) if bias is None else bias.reshape(-1)
-    signs = np.repeat([1.0, -1.0], len(flat) // 2) * (output_scale / (len(flat) // 2))
-    from_signal = [float(activation(y * signal_norm * along + shift, q) @ signs) for y in (1.0, -1.0)]
-
-    sums = np.zeros(4)  # of loss, loss^2, error, error^2
+    weights = np.repeat([1.0, -1.0], len(flat) // 2) * (output_scale / (len(flat) // 2))
+    from_signal = np.array([activation(y * signal_norm * along + shift, q) @ weights for y in (1.0, -1.0)])
+    block = min(_BLOCK, samples)
+    readout = Readout(weights, shift, from_signal, float(q), float(flip_probability), np.empty(block))
+    sums = np.array([0.0, 0.0, 0.0, 0.0, math.nan])
     for start in range(0, samples, _BLOCK):
         draws = rng.standard_normal((min(_BLOCK, samples - start), factor.shape[1]))
-        from_noise = activation(draws @ factor.T + shift, q) @ signs
-        margins = np.stack([from_signal[0] + from_noise, -(from_signal[1] + from_noise)])
-        p = flip_probability
-        loss = np.logaddexp(0.0, -margins)
-        if p > 0:  # l(-z) = l(z) + z; 0 times an infinite margin would be NaN
-            loss += p * margins
-        wrong = 0.5 * (1.0 - np.sign(margins))
-        error = p + (1 - 2 * p) * wrong
-        for k, values in enumerate((loss.mean(axis=0), error.mean(axis=0))):
-            sums[2 * k] += values.sum()
-            sums[2 * k + 1] += values @ values
+        add_test_samples(factor @ draws.T, readout, sums)
     loss_mean, loss_se = _mean_and_error(sums[0], sums[1], samples)
     error_mean, error_se = _mean_and_error(sums[2], sums[3], samples)
-    return TestResult(loss_mean, loss_se, error_mean, error_se)
+    clean = 1 - 2 * flip_probability
+    return TestResult(
+        float(sums[4]) + loss_mean, loss_se, flip_probability + clean * error_mean, clean * error_se
+    )
 
 
 def _mean_and_error(total: float, squares: float, count: int) -> tuple[float, float]:
