@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from .claims import Claim, Evidence, verify
     from .config import Experiment
     from .contrastive import info_nce, power_matrix, pretrain
+    from .ensemble import run_many
     from .experiment import Instance, draw, run
     from .faults import ConfigError
     from .levels import load
     from .result import Result, load_result
     from .space import compress
     from .supervised import logistic_loss, train
+    from .sweep.study import sweep
 
 __version__ = "0.1.0"
 
@@ -45,6 +47,8 @@ _HOMES = {
     "power_matrix": "contrastive",
     "pretrain": "contrastive",
     "run": "experiment",
+    "run_many": "ensemble",
+    "sweep": "",
     "theory": "",
     "train": "supervised",
     "verify": "claims",
@@ -66,6 +70,8 @@ __all__ = [
     "power_matrix",
     "pretrain",
     "run",
+    "run_many",
+    "sweep",
     "theory",
     "train",
     "verify",

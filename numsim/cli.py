@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -123,29 +123,160 @@ def run(
 
 
 @app.command()
+def sweep(
+    source: Annotated[
+        str, typer.Argument(metavar="FILE.toml or PRESET", help="An experiment with a table sweep.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="Folder of the ledger and the results; what is in it is gone on with."
+        ),
+    ],
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help='A Dask scheduler; "local" starts one. Default: this machine.'),
+    ] = None,
+    settings: Settings = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")
+    ] = False,
+) -> None:
+    """Run an experiment over a grid of settings: the phase diagram, its boundary and its exponent.
+
+    Interrupted at any moment, the same command goes on where it was. Writes results.nc, results.csv,
+    summary.json and figure.png beside ledger.sqlite.
+    """
+    from .sweep.study import prepared
+    from .sweep.sweepfile import load_sweep
+
+    study = load_sweep(source, _overrides(settings))
+    folder = prepared(out)
+    for name in _SWEEP_FILES:
+        _prepare(folder / name)
+    from .sweep.executors import Unreachable
+    from .sweep.ledger import LedgerError, LedgerFull
+
+    start = time.perf_counter()
+    again = f"what was finished is kept in {folder}; the same command goes on from there"
+    try:
+        with _terminated_as_interrupted(), _sweep_progress(study.runs) as progress:
+            found, computed = study.run(folder, scheduler, progress)
+    except KeyboardInterrupt:
+        print(f"numsim: {again}", file=sys.stderr)
+        raise
+    except LedgerError as error:
+        raise _Failure(str(error)) from error
+    except LedgerFull as error:
+        raise _Failure(f"{error.strerror}; make room: {again}", code=INCOMPLETE) from error
+    except Unreachable as error:
+        raise _Failure(f"{error}; {again}", code=INCOMPLETE) from error
+    from .diagrams import diagram
+    from .files import write_together
+    from .sweep.study import netcdf
+    from .sweep_tables import counts, show_sweep, summary, write_csv
+
+    seconds = time.perf_counter() - start
+    document = summary(found, computed=computed, seconds=seconds)
+    drawn = diagram(found)
+    writers = (
+        lambda file: file.write(netcdf(found)),
+        lambda file: write_csv(found, file),
+        lambda file: file.write((json.dumps(document, indent=2, allow_nan=False) + "\n").encode()),
+        lambda file: drawn.savefig(file, format="png", dpi=150),
+    )
+    try:
+        with _writing(folder):
+            write_together(dict(zip((folder / name for name in _SWEEP_FILES), writers, strict=True)))
+        print(f"written: {folder}/{', '.join(_SWEEP_FILES)}", file=sys.stderr)
+    finally:
+        if as_json:
+            print(json.dumps(document, allow_nan=False))
+        else:
+            show_sweep(found, computed=computed, seconds=seconds)
+    n = counts(found)
+    if n["failed"] or n["non_finite"]:
+        lines = [f"{where}: {why}" for where, why in list(document["failures"].items())[:_SHOWN_FAILURES]]
+        raise _Failure(
+            *lines, f"{n['failed']} runs failed, {n['non_finite']} were not finite", code=INCOMPLETE
+        )
+
+
+_SWEEP_FILES = ("results.nc", "results.csv", "summary.json", "figure.png")
+_SHOWN_FAILURES = 5
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """A request to terminate, as of a batch system, ends a sweep like Ctrl-C: in order."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _sweep_progress(runs: int) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on stderr with rate and time left, only on a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting workers", total=None, rate="")
+        start, first = time.perf_counter(), None
+
+        def show(finished: int, wanted: int) -> None:
+            nonlocal first
+            first = finished if first is None else first
+            rate = (finished - first) / max(time.perf_counter() - start, 1e-9)
+            words = f"{rate:.3g} runs/s" if finished > first else ""
+            bar.update(task, description="runs", completed=finished, total=wanted, rate=words)
+
+        yield show
+
+
+@app.command()
 def plot(
-    path: Annotated[Path, typer.Argument(metavar="RESULT", help="A result.nc, or the folder that holds it.")],
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="RESULT", help="A result.nc or results.nc, or the folder that holds it."),
+    ],
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Picture to write (.png, .pdf, .svg); default figure.png."),
     ] = None,
 ) -> None:
-    """Draw the figure of a saved result."""
-    from .plotting import picture_kind, save_figure
-    from .result import load_result
+    """Draw the figure of a saved result: of a run, or of a sweep."""
+    from .plotting import load_figure, picture_kind, write_figure
 
-    path = path / "result.nc" if path.is_dir() else path
+    if path.is_dir():
+        path = path / ("result.nc" if (path / "result.nc").exists() else "results.nc")
     target = path.parent / "figure.png" if out is None else out
     try:
         picture_kind(target)
-        result = load_result(path)
+        drawn = load_figure(path)
     except ValueError as error:
         raise _Failure(_sentence(error)) from error
     except OSError as error:
         raise _Failure(f"cannot read {path}: {_sentence(error)}") from error
     _prepare(target)
     with _writing(target):
-        save_figure(result, target)
+        write_figure(drawn, target)
     print(f"written: {target}")
 
 
@@ -262,17 +393,31 @@ def _claims(names: list[str] | None) -> list[Claim]:
         raise _Failure(*str(error).splitlines()) from error
 
 
-def _experiment(source: str | None, settings: list[str] | None, seed: int | None) -> Experiment:
+def _overrides(settings: list[str] | None, faults: list[str] | None = None) -> dict[str, object]:
+    """What --set says; its faults are raised, or added to those given."""
     from .faults import ConfigError
-    from .levels import load, parse_override
+    from .levels import parse_override
 
     overrides: dict[str, object] = {}
-    faults: list[str] = []
+    found: list[str] = []
     for text in settings or []:
         try:
             overrides.update([parse_override(text)])
         except ConfigError as error:
-            faults += error.faults
+            found += error.faults
+    if faults is not None:
+        faults += found
+    elif found:
+        raise ConfigError(*found)
+    return overrides
+
+
+def _experiment(source: str | None, settings: list[str] | None, seed: int | None) -> Experiment:
+    from .faults import ConfigError
+    from .levels import load
+
+    faults: list[str] = []
+    overrides = _overrides(settings, faults)
     if seed is not None:
         overrides["seed"] = seed
     try:

@@ -260,7 +260,7 @@ class Experiment(BaseModel):
                 flips=self.data.flip_probability > 0,
                 **law,
             )
-        return self.replace(filled)
+        return self.replace(filled) if filled else self
 
 
 def _derive(where: str, formula: Callable[..., float], **settings: Any) -> float:
@@ -286,6 +286,31 @@ _FIELDS: dict[str, TypeAdapter[Any]] = {
     for name, field in Experiment.model_fields.items()
     if name not in _PARTS
 }
+
+
+def numeric_settings() -> dict[str, type]:
+    """Dotted names of the settings that are numbers, with int or float: what a sweep can vary."""
+    models = {f"{part}.": model.model_fields for part, model in _PARTS.items()} | {
+        "": Experiment.model_fields
+    }
+    found = {
+        f"{part}{name}": field.annotation for part, fields in models.items() for name, field in fields.items()
+    }
+    optional: dict[object, type] = {int: int, float: float, NonNegative | None: float, Positive | None: float}
+    return {n: optional[kind] for n, kind in found.items() if kind in optional and n != "seed"}
+
+
+def check_setting(name: str, value: object) -> tuple[Any, str]:
+    """A setting's value with its type, and "" or what would have been right."""
+    faults: list[str] = []
+    sound, _ = check({name: value}, _PARTS, _FIELDS, faults)
+    return sound.get(name), faults[0].partition(", expected ")[2] if faults else ""
+
+
+def flat_settings(experiment: Experiment) -> dict[str, object]:
+    """The settings that are given, by dotted name."""
+    faults: list[str] = []
+    return flatten(experiment.as_dict(), _PARTS, faults)
 
 
 def _checked(flat: Mapping[str, object], faults: list[str], rules: bool = False) -> dict[str, Any]:

@@ -36,7 +36,18 @@ from .threads import blas_threads
 if TYPE_CHECKING:
     from .result import Result
 
-__all__ = ["Arm", "Instance", "Pretrained", "Simulation", "draw", "generator", "run", "simulate"]
+__all__ = [
+    "Arm",
+    "Instance",
+    "Pretrained",
+    "Simulation",
+    "check_memory",
+    "draw",
+    "generator",
+    "pretrain_only",
+    "run",
+    "simulate",
+]
 
 Floats = npt.NDArray[np.float64]
 Report = Callable[[str, int, float], None]
@@ -123,7 +134,7 @@ def draw(experiment: Experiment, seed: int | None = None) -> Instance:
     """
     e = experiment.resolved()
     seed = e.seed if seed is None else seed
-    _check_memory(e)
+    check_memory(e)
     m = e.network.filters
     space = Space(e.data.dim)
     filters = space.draw(2 * m, e.init_scale, generator(seed, "filters"))
@@ -169,7 +180,7 @@ def draw(experiment: Experiment, seed: int | None = None) -> Instance:
     )
 
 
-def _check_memory(e: Experiment) -> None:
+def check_memory(e: Experiment) -> None:
     """Refuse what cannot fit before allocating it: the Gram matrices and the coordinates."""
     m, n0, n = e.network.filters, e.pretraining.samples, e.finetuning.samples
     rows = 2 * m + 2 * n0 + n + 1
@@ -208,9 +219,21 @@ def run(experiment: Experiment, seed: int | None = None, *, report: Report | Non
         return Result.of(simulate(e, draw(e), report=report))
 
 
-def simulate(experiment: Experiment, instance: Instance, *, report: Report | None = None) -> Simulation:
-    """Train and evaluate both arms on a given instance (``run`` without drawing it)."""
+def simulate(
+    experiment: Experiment,
+    instance: Instance,
+    seed: int | None = None,
+    *,
+    record: int | None = None,
+    report: Report | None = None,
+) -> Simulation:
+    """Train and evaluate both arms on a given instance (``run`` without drawing it).
+
+    seed : of fresh views and test samples, replaces ``experiment.seed``; record : states kept at most along
+    the way of each stage (None: up to 200).
+    """
     e = experiment.resolved()
+    stages = _Stages(e, instance, e.seed if seed is None else seed, record)
 
     def watch(stage: str) -> Callable[[int, float], None] | None:
         return None if report is None else lambda step, loss: report(stage, step, loss)
@@ -218,95 +241,111 @@ def simulate(experiment: Experiment, instance: Instance, *, report: Report | Non
     pretrained = None
     simclr = None
     if instance.unlabelled is not None:
-        pretrained = _pretrain(e, instance, instance.unlabelled, watch("pre-training"))
-        simclr = _train(e, instance, pretrained.filters, watch("fine-tuning"))
-    direct = _train(e, instance, instance.filters, watch("direct training"))
+        pretrained = stages.pretrain(instance.unlabelled, watch("pre-training"))
+        simclr = stages.train(pretrained.filters, watch("fine-tuning"))
+    direct = stages.train(instance.filters, watch("direct training"))
     return Simulation(e, instance, pretrained, simclr, direct)
 
 
-def _pretrain(
-    e: Experiment,
-    instance: Instance,
-    unlabelled: Unlabelled,
-    progress: Callable[[int, float], None] | None,
+def pretrain_only(
+    experiment: Experiment, instance: Instance, seed: int | None = None, *, report: Report | None = None
 ) -> Pretrained:
-    settings = e.pretraining
-    assert settings.learning_rate is not None  # resolved
-    descent: Descent | FreshDescent
-    if unlabelled.augmented is not None:
-        z, z_aug = unlabelled.sums(instance.mu)
-        filters, descent = pretrain(
-            instance.filters,
-            z,
-            z_aug,
-            learning_rate=settings.learning_rate,
-            temperature=settings.temperature,
-            max_steps=settings.steps,
-            stop_at_linear_end=settings.stop_at_linear_end,
-            progress=progress,
-        )
-    else:
-        filters, descent = pretrain_fresh_views(
-            instance.filters,
-            instance.mu,
-            unlabelled.labels,
-            unlabelled.noise,
-            FreshViews(
-                dim=e.data.dim,
-                sigma_p=e.data.sigma_p,
-                projected=e.data.projected,
-                overlap=settings.overlap,
-                rng=generator(e.seed, "views"),
-            ),
-            learning_rate=settings.learning_rate,
-            temperature=settings.temperature,
-            max_steps=settings.steps,
-            stop_at_linear_end=settings.stop_at_linear_end,
-            progress=progress,
-        )
-    moved = filters - pad(instance.filters, filters.shape[1])
-    return Pretrained(filters, descent, alignment(moved, instance.mu))
+    """The contrastive stage of ``simulate`` alone, for an instance that has unlabelled samples."""
+    e = experiment.resolved()
+    assert instance.unlabelled is not None
+    stages = _Stages(e, instance, e.seed if seed is None else seed, record=2)
+    watch = None if report is None else lambda step, loss: report("pre-training", step, loss)
+    return stages.pretrain(instance.unlabelled, watch)
 
 
-def _train(
-    e: Experiment, instance: Instance, filters: Floats, progress: Callable[[int, float], None] | None
-) -> Arm:
-    settings = e.finetuning
-    assert settings.learning_rate is not None  # resolved
-    width = filters.shape[1]
-    labelled = instance.labelled
-    padded = Labelled(labelled.true_labels, labelled.labels, pad(labelled.noise, width))
-    dictionary = signal_noise_dictionary(instance.mu, padded)
-    if instance.bias is not None:
-        dictionary = dictionary.with_bias()
-        filters = np.concatenate([filters, instance.bias[:, None]], axis=1)
-    initial = split_filters(filters, instance.order)
-    if not np.isfinite(initial).all():
-        nothing = np.full_like(initial, np.nan)
-        return Arm(dictionary, initial, nothing, None, TestResult(*[float("nan")] * 4))
-    trained, descent = train_dictionary(
-        initial,
-        dictionary,
-        q=e.network.q,
-        output_scale=e.network.output_scale,
-        learning_rate=settings.learning_rate,
-        max_steps=settings.max_steps,
-        target_loss=settings.target_loss,
-        progress=progress,
-    )
-    direction = np.zeros(width)
-    direction[: len(instance.direction)] = instance.direction
-    test = evaluate(
-        trained[..., :width],
-        direction,
-        signal_norm=e.signal_norm,
-        sigma_p=e.data.sigma_p,
-        q=e.network.q,
-        output_scale=e.network.output_scale,
-        bias=trained[..., width] if instance.bias is not None else None,
-        projected=e.data.projected,
-        flip_probability=e.data.flip_probability,
-        samples=e.evaluation.samples,
-        rng=generator(e.seed, "evaluation"),
-    )
-    return Arm(dictionary, initial, trained, descent, test)
+@dataclass(frozen=True)
+class _Stages:
+    """The stages of one run of a resolved experiment; ``simulate`` has the meaning of seed and record."""
+
+    experiment: Experiment
+    instance: Instance
+    seed: int
+    record: int | None
+
+    def pretrain(self, unlabelled: Unlabelled, progress: Callable[[int, float], None] | None) -> Pretrained:
+        e, instance = self.experiment, self.instance
+        settings = e.pretraining
+        assert settings.learning_rate is not None  # resolved
+        descent: Descent | FreshDescent
+        if unlabelled.augmented is not None:
+            z, z_aug = unlabelled.sums(instance.mu)
+            filters, descent = pretrain(
+                instance.filters,
+                z,
+                z_aug,
+                learning_rate=settings.learning_rate,
+                temperature=settings.temperature,
+                max_steps=settings.steps,
+                stop_at_linear_end=settings.stop_at_linear_end,
+                record=self.record,
+                progress=progress,
+            )
+        else:
+            filters, descent = pretrain_fresh_views(
+                instance.filters,
+                instance.mu,
+                unlabelled.labels,
+                unlabelled.noise,
+                FreshViews(
+                    dim=e.data.dim,
+                    sigma_p=e.data.sigma_p,
+                    projected=e.data.projected,
+                    overlap=settings.overlap,
+                    rng=generator(self.seed, "views"),
+                ),
+                learning_rate=settings.learning_rate,
+                temperature=settings.temperature,
+                max_steps=settings.steps,
+                stop_at_linear_end=settings.stop_at_linear_end,
+                progress=progress,
+            )
+        moved = filters - pad(instance.filters, filters.shape[1])
+        return Pretrained(filters, descent, alignment(moved, instance.mu))
+
+    def train(self, filters: Floats, progress: Callable[[int, float], None] | None) -> Arm:
+        e, instance = self.experiment, self.instance
+        settings = e.finetuning
+        assert settings.learning_rate is not None  # resolved
+        width = filters.shape[1]
+        labelled = instance.labelled
+        padded = Labelled(labelled.true_labels, labelled.labels, pad(labelled.noise, width))
+        dictionary = signal_noise_dictionary(instance.mu, padded)
+        if instance.bias is not None:
+            dictionary = dictionary.with_bias()
+            filters = np.concatenate([filters, instance.bias[:, None]], axis=1)
+        initial = split_filters(filters, instance.order)
+        if not np.isfinite(initial).all():
+            nothing = np.full_like(initial, np.nan)
+            return Arm(dictionary, initial, nothing, None, TestResult(*[float("nan")] * 4))
+        trained, descent = train_dictionary(
+            initial,
+            dictionary,
+            q=e.network.q,
+            output_scale=e.network.output_scale,
+            learning_rate=settings.learning_rate,
+            max_steps=settings.max_steps,
+            target_loss=settings.target_loss,
+            record=self.record,
+            progress=progress,
+        )
+        direction = np.zeros(width)
+        direction[: len(instance.direction)] = instance.direction
+        test = evaluate(
+            trained[..., :width],
+            direction,
+            signal_norm=e.signal_norm,
+            sigma_p=e.data.sigma_p,
+            q=e.network.q,
+            output_scale=e.network.output_scale,
+            bias=trained[..., width] if instance.bias is not None else None,
+            projected=e.data.projected,
+            flip_probability=e.data.flip_probability,
+            samples=e.evaluation.samples,
+            rng=generator(self.seed, "evaluation"),
+        )
+        return Arm(dictionary, initial, trained, descent, test)

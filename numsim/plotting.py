@@ -20,10 +20,10 @@ from .config import Experiment
 from .dynamics import NON_FINITE
 from .files import write_atomically
 from .prediction import predicted_spectrum, predicted_unit
-from .result import ArmResult, Result
+from .result import ArmResult, Result, load_result
 from .theory import coefficient_growth
 
-__all__ = ["figure", "picture_kind", "save_figure"]
+__all__ = ["figure", "load_figure", "picture_kind", "save_figure", "write_figure"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -46,9 +46,23 @@ def picture_kind(path: str | os.PathLike[str]) -> str:
 
 def save_figure(result: Result, path: str | os.PathLike[str]) -> None:
     """Draw ``figure(result)`` to a .png, .pdf or .svg file (replaced only when whole)."""
+    picture_kind(path)
+    write_figure(figure(result), path)
+
+
+def write_figure(drawn: Figure, path: str | os.PathLike[str]) -> None:
+    """Write a figure to a .png, .pdf or .svg file (replaced only when whole)."""
     kind = picture_kind(path)
-    drawn = figure(result)
     write_atomically(Path(path), lambda file: drawn.savefig(file, format=kind, dpi=150))
+
+
+def load_figure(path: str | os.PathLike[str]) -> Figure:
+    """The figure of a saved run or sweep; ValueError for a file that is neither, OSError if unreadable."""
+    from .diagrams import diagram
+    from .sweep.study import load_results
+
+    found = load_results(path)
+    return figure(load_result(path)) if found is None else diagram(found)
 
 
 def figure(result: Result) -> Figure:

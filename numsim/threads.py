@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-__all__ = ["blas_threads"]
+__all__ = ["blas_threads", "cores"]
 
 _state = threading.Condition()
 _running = 0
@@ -23,6 +23,13 @@ def _controller() -> Any:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
+
+
+def cores() -> int:
+    """How many cores this process may use (affinity and container limits included)."""
+    from loky import cpu_count
+
+    return int(cpu_count())
 
 
 @contextmanager

@@ -52,6 +52,8 @@ PUBLIC = {
     "power_matrix",
     "pretrain",
     "run",
+    "run_many",
+    "sweep",
     "theory",
     "train",
     "verify",

@@ -1,0 +1,330 @@
+"""The figure of a sweep: a heat map a criterion (or an arm), with the measured boundary and theory's curve.
+
+Colours are perceptually uniform (viridis); the measured boundary is a solid line with open circles in a band,
+theory's curve dashed with crosses: each has two cues, and both are drawn over a dark or light halo, so that
+the figure reads in grey.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import LogFormatterSciNotation, NullFormatter
+
+from .config import Experiment
+from .measures import ARMS, MEASURES, variables
+from .sweep.criteria import Criterion, Fit, fits, predicted
+from .sweep.curves import CURVES
+from .sweep.units import UNITS, label
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["diagram", "exponent_text", "sweep_criteria", "swept_experiment"]
+
+Floats = npt.NDArray[np.float64]
+
+_MOST_PANELS = 12
+_HALO = [withStroke(linewidth=3.2, foreground="white")]
+_MEASURED: dict[str, Any] = {"color": "black", "linewidth": 1.6, "marker": "o", "markersize": 5, "zorder": 6}
+_THEORY: tuple[dict[str, Any], ...] = (
+    {"color": "#D55E00", "linestyle": (0, (5, 2)), "marker": "x", "markersize": 5, "linewidth": 1.8},
+    {"color": "#CC79A7", "linestyle": (0, (1, 1.5)), "marker": "+", "markersize": 6, "linewidth": 2.0},
+)
+_ARM_WORDS = {"simclr": "pre-trained, fine-tuned", "direct": "direct training"}
+_FRACTIONS = ("test_error", "alignment", "top_alignment")
+
+
+class _Panel(NamedTuple):
+    """What one heat map shows: a variable over two axes, at fixed values of the others."""
+
+    variable: str
+    arm: str | None
+    x: str
+    y: str
+    at: dict[str, float]
+    fit: Fit | None
+
+
+def swept_experiment(found: xr.Dataset) -> Experiment:
+    """The experiment that a sweep's result varied."""
+    return Experiment(**json.loads(found.attrs["experiment"]))
+
+
+def sweep_criteria(found: xr.Dataset) -> list[Criterion]:
+    """The criteria of a sweep's result."""
+    return [Criterion(**entry) for entry in json.loads(found.attrs["criteria"])]
+
+
+def diagram(found: xr.Dataset) -> Figure:
+    """The figure of a sweep's result: one panel a criterion and group, or a variable and arm without
+    criteria.
+
+    Heat: the mean over seeds; grey where nothing was run. Axes are logarithmic where their values are spaced
+    so. One axis alone gives curves with their 95 % interval over seeds.
+    """
+    axes = [str(dim) for dim in found[_main_variable(found)].dims if dim not in ("arm", "seed")]
+    if len(axes) == 1:
+        return _curves(found, axes[0])
+    panels = _panels(found, axes)[:_MOST_PANELS]
+    columns = min(len(panels), 3)
+    rows = math.ceil(len(panels) / columns)
+    drawn = Figure(figsize=(5.2 * columns, 4.9 * rows + 0.4), layout="constrained")
+    grid = drawn.subplots(rows, columns, squeeze=False)
+    for place in grid.ravel()[len(panels) :]:
+        place.axis("off")
+    experiment = swept_experiment(found)
+    for panel, place in zip(panels, grid.ravel(), strict=False):
+        mesh = _heat(found, experiment, panel, place)
+        bar = drawn.colorbar(mesh, ax=place, pad=0.02)
+        bar.set_label(_words(panel.variable), fontsize=8)
+        if panel.fit is not None:
+            _boundary(found, experiment, panel, place)
+    drawn.suptitle(_title(found, experiment), fontsize=11)
+    return drawn
+
+
+def _main_variable(found: xr.Dataset) -> str:
+    for name in ("test_error", "top_alignment", "alignment"):
+        if name in found:
+            return name
+    raise ValueError("the sweep measured nothing that can be drawn")
+
+
+def _words(variable: str) -> str:
+    return next(v.words for v in variables(tuple(MEASURES)) if v.name == variable)
+
+
+def _title(found: xr.Dataset, e: Experiment) -> str:
+    fixed = {
+        "$d$": ("data.dim", f"{e.data.dim:.3g}"),
+        "SNR": ("data.snr", f"{e.snr:.3g}"),
+        "$n_0$": ("pretraining.samples", f"{e.pretraining.samples}"),
+        "$n$": ("finetuning.samples", f"{e.finetuning.samples}"),
+        "$m$": ("network.filters", f"{e.network.filters}"),
+        "$q$": ("network.q", f"{e.network.q:g}"),
+    }
+    if "data.signal_norm" in found.dims:
+        del fixed["SNR"]
+    settings = ", ".join(
+        f"{name} = {text}" for name, (field, text) in fixed.items() if field not in found.dims
+    )
+    title = found.attrs.get("title", "")
+    return f"{title}\n{settings}; {found.sizes['seed']} seeds a cell" if title else settings
+
+
+def _panels(found: xr.Dataset, axes: Sequence[str]) -> list[_Panel]:
+    panels = []
+    for criterion in sweep_criteria(found):
+        for fit in fits(criterion, found):
+            at = {**criterion.at, **fit.group}
+            panels.append(
+                _Panel(criterion.variable, criterion.arm, criterion.against, criterion.along, at, fit)
+            )
+    if panels:
+        return panels
+    variable = _main_variable(found)
+    x, y, *others = axes
+    arms: list[str | None] = [None]
+    if "arm" in found[variable].dims:
+        arms = [arm for arm in ARMS if np.isfinite(found[variable].sel(arm=arm).values).any()]
+    places = [dict[str, float]()]
+    for name in others:
+        places = [{**place, name: value} for place in places for value in found[name].values.tolist()]
+    return [_Panel(variable, arm, x, y, place, None) for place in places for arm in arms]
+
+
+def _mean(found: xr.Dataset, panel: _Panel) -> Floats:
+    """Mean over seeds (y, x), NaN where nothing was run."""
+    place = {**panel.at} | ({"arm": panel.arm} if panel.arm else {})
+    values = found[panel.variable].sel(place).transpose(panel.y, panel.x, "seed").values
+    known = np.isfinite(values)
+    total = np.where(known, values, 0.0).sum(axis=-1)
+    count = known.sum(axis=-1)
+    mean: Floats = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return mean
+
+
+def _shown(found: xr.Dataset, e: Experiment, name: str, values: Floats) -> Floats:
+    """Values of an axis in the unit that the figure shows."""
+    unit = json.loads(found.attrs.get("shown", "{}")).get(name)
+    if unit is None:
+        return values
+    integral = np.issubdtype(found[name].dtype, np.integer)
+    base = {k: v for k, v in UNITS.items() if k == unit}[unit]
+    return np.array([base.of(e.replace({name: round(v) if integral else float(v)})) for v in values])
+
+
+def _symbol(found: xr.Dataset, name: str) -> str:
+    unit = json.loads(found.attrs.get("shown", "{}")).get(name)
+    return label(name) if unit is None else UNITS[unit].symbol
+
+
+def _logarithmic(values: Floats) -> bool:
+    """Whether the spacing is nearer to geometric than to arithmetic."""
+    if len(values) < 3:
+        return bool(np.all(values > 0) and values.max() / values.min() > 5)
+    if not np.all(values > 0):
+        return False
+    spread = [float(np.ptp(np.diff(v)) / np.mean(np.abs(np.diff(v)))) for v in (np.log(values), values)]
+    return spread[0] < spread[1]
+
+
+def _edges(values: Floats) -> Floats:
+    """Borders of the cells around values, in their middles (geometric ones on a logarithmic axis)."""
+    log = _logarithmic(values)
+    v = np.log(values) if log else values
+    if len(v) == 1:
+        edges = np.array([v[0] - 0.5, v[0] + 0.5])
+    else:
+        middle = (v[1:] + v[:-1]) / 2
+        edges = np.concatenate([[2 * v[0] - middle[0]], middle, [2 * v[-1] - middle[-1]]])
+    return np.exp(edges) if log else edges
+
+
+def _heat(found: xr.Dataset, e: Experiment, panel: _Panel, axes: Axes) -> Any:
+    x, y = (_shown(found, e, name, found[name].values.astype(float)) for name in (panel.x, panel.y))
+    mean = _mean(found, panel)
+    limits: dict[str, Any] = {}
+    if panel.variable in _FRACTIONS:
+        limits = {"vmin": 0.0, "vmax": 0.5 if panel.variable == "test_error" else 1.0}
+    axes.set_facecolor("0.88")
+    across, up = np.argsort(x), np.argsort(y)
+    mesh = axes.pcolormesh(
+        _edges(x[across]), _edges(y[up]), mean[up][:, across], cmap="viridis", rasterized=True, **limits
+    )
+    for values, set_scale, axis in ((x, axes.set_xscale, axes.xaxis), (y, axes.set_yscale, axes.yaxis)):
+        if _logarithmic(values):
+            set_scale("log")
+            if values.max() / values.min() < 30:
+                axis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(2, 0.5)))
+            else:
+                axis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(_symbol(found, panel.x))
+    axes.set_ylabel(_symbol(found, panel.y))
+    at = ", ".join(f"{label(k)} = {v:.4g}" for k, v in panel.at.items())
+    name = panel.fit.criterion.name if panel.fit is not None else _ARM_WORDS.get(panel.arm or "", "")
+    axes.set_title(f"{name}\n{at}" if at and name else name or at, fontsize=9.5)
+    return mesh
+
+
+def exponent_text(fit: Fit) -> str:
+    """The fitted power law with its 95 % interval, or "" where there is none."""
+    slope = fit.exponent
+    if not math.isfinite(slope.slope):
+        return ""
+    ends = (f"{slope.low:.2f} to {slope.high:.2f}") if math.isfinite(slope.low + slope.high) else "open"
+    return f"{slope.slope:.2f} ({ends})"
+
+
+def _boundary(found: xr.Dataset, e: Experiment, panel: _Panel, axes: Axes) -> None:
+    """The measured boundary with its band, theory's curves, and the exponent."""
+    fit = panel.fit
+    assert fit is not None
+    x = _shown(found, e, panel.x, fit.lines)
+    points = found[panel.y].values.astype(float)
+    low, high = (float(v) for v in axes.get_ylim())
+    ends = np.array([[b.low, b.position, b.high] for b in fit.boundaries])
+    ends = np.clip(np.where(np.isfinite(ends), ends, [0.0, np.nan, np.inf]), points[0], points[-1])
+    measured = np.isfinite(ends[:, 1])
+    order = np.argsort(x)
+    order = order[measured[order]]
+    if len(order):
+        bottom, middle, top = (_axis_units(found, e, panel.y, ends[order, k]) for k in range(3))
+        axes.fill_between(x[order], bottom, top, color="white", alpha=0.45, linewidth=0, zorder=4)
+        name = "measured boundary, 95 %"
+        axes.plot(x[order], middle, label=name, markerfacecolor="white", path_effects=_HALO, **_MEASURED)
+    for style, curve in zip(_THEORY, fit.criterion.curves, strict=False):
+        position = predicted(fit.criterion, curve, e, fit, points)
+        known = np.argsort(x)
+        known = known[np.isfinite(position[known])]
+        if len(known):
+            shown = _axis_units(found, e, panel.y, position[known])
+            every = max(1, len(known) // 8)
+            words = f"theory: {CURVES[curve].words}"
+            axes.plot(x[known], shown, label=words, markevery=every, zorder=7, path_effects=_HALO, **style)
+    axes.set_ylim(low, high)
+    if text := exponent_text(fit):
+        what = f"{_short(panel.y)} $\\propto$ {_short(panel.x)}$^b$, $b$ = {text}"
+        axes.text(
+            0.5,
+            -0.2,
+            what,
+            transform=axes.transAxes,
+            ha="center",
+            va="top",
+            fontsize=9,
+        )
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=7, loc="best", framealpha=0.9)
+
+
+def _axis_units(found: xr.Dataset, e: Experiment, name: str, values: Floats) -> Floats:
+    """Values between those of an axis, in the unit shown: interpolated, since counts are whole."""
+    given = found[name].values.astype(float)
+    shown = _shown(found, e, name, given)
+    if shown is given or np.array_equal(shown, given):
+        return values
+    order = np.argsort(given)
+    interpolated: Floats = np.exp(np.interp(np.log(values), np.log(given[order]), np.log(shown[order])))
+    return interpolated
+
+
+def _short(name: str) -> str:
+    """The symbol alone."""
+    return (
+        "SNR"
+        if name == "data.snr"
+        else "$" + label(name).split("$")[1].split("=")[0] + "$"
+        if "$" in label(name)
+        else name
+    )
+
+
+def _curves(found: xr.Dataset, axis: str) -> Figure:
+    """One axis: mean over seeds with its 95 % interval, a curve an arm."""
+    variable = _main_variable(found)
+    drawn = Figure(figsize=(6.2, 4.6), layout="constrained")
+    axes = drawn.subplots()
+    x = found[axis].values.astype(float)
+    arms: list[str | None] = list(ARMS) if "arm" in found[variable].dims else [None]
+    for arm, style in zip(arms, (("#0072B2", "o", "-"), ("#D55E00", "s", "--")), strict=False):
+        values = found[variable].sel({"arm": arm} if arm else {}).transpose(axis, "seed").values
+        known = np.isfinite(values).sum(axis=1)
+        if not known.any():
+            continue
+        shown = known > 0
+        mean = np.array([np.nanmean(row) if n else np.nan for row, n in zip(values, known, strict=True)])
+        spread = np.array(
+            [np.nanstd(row, ddof=1) if n > 1 else 0.0 for row, n in zip(values, known, strict=True)]
+        )
+        half = 1.96 * spread / np.sqrt(np.maximum(known, 1))
+        color, marker, line = style
+        axes.errorbar(
+            x[shown],
+            mean[shown],
+            half[shown],
+            color=color,
+            marker=marker,
+            linestyle=line,
+            capsize=2,
+            label=_ARM_WORDS.get(arm or "", "mean over seeds, 95 %"),
+        )
+    if _logarithmic(x):
+        axes.set_xscale("log")
+    axes.set_xlabel(label(axis))
+    axes.set_ylabel(_words(variable))
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8)
+    else:
+        axes.text(0.5, 0.5, "nothing to show", transform=axes.transAxes, ha="center")
+    axes.set_title(_title(found, swept_experiment(found)), fontsize=10)
+    return drawn

@@ -1,0 +1,217 @@
+"""What counts as success in a sweep, and the boundary along one axis where it begins.
+
+    [[sweep.boundary]]
+    name = "direct training"
+    along = "finetuning.samples"       # the boundary is a value of this axis ...
+    against = "data.snr"               # ... for each value of this one
+    variable = "test_error"            # success: this is
+    arm = "direct"
+    at_most = 0.25                     # at most so much; or at_least = ...
+    at = { "pretraining.samples" = 0 } # only where other axes have these values
+    width = 0.2                        # refine: run cells until the 95 % interval is so narrow, in log x
+    theory = "direct"                  # curve, or curves, to compare with (numsim.sweep.curves)
+
+Axes that are not named give a boundary, and an exponent, for each of their values.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..config import Experiment
+from ..faults import nearest, show
+from ..measures import ARMS, NOT_RUN, variables
+from .boundary import Boundary, Exponent, find_boundaries, fit_exponent, next_points
+from .curves import CURVES
+from .grid import Grid
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["Criterion", "Fit", "choose", "fits", "predicted"]
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """Success, and where its boundary is sought; the fields are explained above."""
+
+    name: str
+    along: str
+    against: str
+    variable: str = "test_error"
+    arm: str | None = None
+    at_most: float | None = None
+    at_least: float | None = None
+    at: Mapping[str, float] = field(default_factory=dict)
+    rising: bool = True
+    width: float | None = None
+    theory: str | Sequence[str] | None = None
+
+    @property
+    def curves(self) -> tuple[str, ...]:
+        """The names of the theory's curves."""
+        return (self.theory,) if isinstance(self.theory, str) else tuple(self.theory or ())
+
+    def as_dict(self) -> dict[str, Any]:
+        """What is given, as a table of a sweep file has it."""
+        return {key: value for key, value in asdict(self).items() if value not in (None, {})}
+
+    def faults(self, grid: Grid, measures: tuple[str, ...]) -> list[str]:
+        """What does not fit the sweep."""
+        where, found = f"sweep.boundary {self.name}", []
+        axes = {axis.name: axis.values for axis in grid.axes}
+        for key, axis in (
+            ("along", self.along),
+            ("against", self.against),
+            *(("at", name) for name in self.at),
+        ):
+            if axis not in axes:
+                found.append(
+                    f"{where}: got {key} {show(axis)}, expected an axis of the sweep; "
+                    f"nearest: {nearest(axis, axes)}"
+                )
+            elif key == "at" and self.at[axis] not in axes[axis]:
+                found.append(f"{where}: got at {axis} = {self.at[axis]}, expected one of the axis' values")
+            elif key == "along" and list(axes[axis]) != sorted(axes[axis]):
+                found.append(f"{where}: got an axis {axis} that falls, expected rising values")
+        if self.along == self.against:
+            found.append(f"{where}: got the same axis along and against, expected two")
+        known = {v.name: v for v in variables(measures)}
+        if self.variable not in known:
+            near = nearest(self.variable, known)
+            found.append(
+                f"{where}: got variable {show(self.variable)}, expected one that is measured; nearest: {near}"
+            )
+        elif known[self.variable].per_arm != (self.arm in ARMS):
+            expected = (
+                f"one of {', '.join(ARMS)}" if known[self.variable].per_arm else "none for this variable"
+            )
+            found.append(f"{where}: got arm {show(self.arm)}, expected {expected}")
+        if (self.at_most is None) == (self.at_least is None):
+            found.append(
+                f"{where}: got {'neither' if self.at_most is None else 'both'}, expected at_most or at_least"
+            )
+        for name in self.curves:
+            if name not in CURVES:
+                found.append(f"{where}: got theory {show(name)}, expected one of {', '.join(CURVES)}")
+        if self.width is not None and not self.width > 0:
+            found.append(f"{where}: got width {show(self.width)}, expected a number above 0")
+        return found
+
+    def groups(self, dataset: xr.Dataset) -> Iterator[dict[str, float]]:
+        """Values of the axes that are not named: one boundary each."""
+        named = {self.along, self.against, "seed", "arm", *self.at}
+        free = [str(dim) for dim in dataset[self.variable].dims if dim not in named]
+        for values in itertools.product(*(dataset[dim].values.tolist() for dim in free)):
+            yield dict(zip(free, values, strict=True))
+
+    def success(self, dataset: xr.Dataset, group: Mapping[str, float]) -> Floats:
+        """Success (lines, points, seeds): 1; 0, also if not finite or failed; NaN where nothing was run."""
+        place = {**self.at, **group} | ({"arm": self.arm} if self.arm else {})
+        order = (self.against, self.along, "seed")
+        values = dataset[self.variable].sel(place).transpose(*order).values.astype(np.float64)
+        most, least = (
+            x if x is not None else s * math.inf for x, s in ((self.at_most, 1), (self.at_least, -1))
+        )
+        good = (values <= most) & (values >= least)
+        run = ~np.isnan(values)
+        if self.arm:
+            run = dataset["status"].sel(place).transpose(*order).values != NOT_RUN
+        return np.where(run, good.astype(np.float64), np.nan)
+
+
+class Fit(NamedTuple):
+    """A criterion's boundary in one group: lines of the axis against, their boundaries, and the exponent."""
+
+    criterion: Criterion
+    group: dict[str, float]
+    lines: Floats
+    boundaries: list[Boundary]
+    exponent: Exponent
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers for a summary."""
+        return {
+            "name": self.criterion.name,
+            **self.group,
+            "along": self.criterion.along,
+            "against": self.criterion.against,
+            "exponent": self.exponent._asdict(),
+            "boundary": [
+                {self.criterion.against: float(line), **boundary._asdict()}
+                for line, boundary in zip(self.lines, self.boundaries, strict=True)
+            ],
+        }
+
+
+def _log(points: Floats) -> bool:
+    return bool(points[0] > 0)
+
+
+def fits(criterion: Criterion, dataset: xr.Dataset) -> list[Fit]:
+    """The boundaries of a criterion in a result, a fit a group; no exponent on axes that hold zero."""
+    points = dataset[criterion.along].values.astype(np.float64)
+    lines = dataset[criterion.against].values.astype(np.float64)
+    found = []
+    for group in criterion.groups(dataset):
+        success = criterion.success(dataset, group)
+        boundaries = find_boundaries(points, success, log=_log(points), rising=criterion.rising)
+        exponent = Exponent(math.nan, math.nan, math.nan, 0, math.nan)
+        if _log(points) and np.all(lines > 0):
+            exponent = fit_exponent(lines, points, success, rising=criterion.rising)
+        found.append(Fit(criterion, group, lines, boundaries, exponent))
+    return found
+
+
+def choose(criterion: Criterion, grid: Grid, dataset: xr.Dataset) -> set[int]:
+    """Cells of the grid that a refining criterion wants run next, given what has been run."""
+    assert criterion.width is not None
+    names = [axis.name for axis in grid.axes]
+    points = dataset[criterion.along].values.astype(np.float64)
+    cells = set()
+    for group in criterion.groups(dataset):
+        success = criterion.success(dataset, group)
+        fixed = {**criterion.at, **group}
+        wanted = next_points(
+            points, success, width=criterion.width, log=_log(points), rising=criterion.rising
+        )
+        for line, point in wanted:
+            at = {criterion.against: line, criterion.along: point}
+            place = [at[n] if n in at else grid.axis(n).values.index(fixed[n]) for n in names]
+            cells.add(int(np.ravel_multi_index(place, grid.shape)))
+    return cells
+
+
+def predicted(criterion: Criterion, curve: str, experiment: Experiment, fit: Fit, points: Floats) -> Floats:
+    """Where theory has the boundary on each line of a fit: NaN where it has none on the axis.
+
+    Predictions at the axis' values, interpolated in log x (x where the axis holds zero).
+    """
+    predict, probability, _ = CURVES[curve]
+    threshold = criterion.at_most if criterion.at_most is not None else criterion.at_least
+    level = 0.5 if probability or threshold is None else threshold
+    axis = np.log(points) if _log(points) else points
+    found = np.full(len(fit.lines), np.nan)
+    for k, line in enumerate(fit.lines):
+        place = {**criterion.at, **fit.group, criterion.against: line}
+        values = np.full(len(points), np.nan)
+        for j, point in enumerate(points):
+            with suppress(ValueError):  # a cell that cannot be, or that theory has nothing to say of
+                values[j] = predict(experiment.replace({**place, criterion.along: point}).resolved()) - level
+        passed = np.flatnonzero(values[:-1] * values[1:] <= 0)
+        if len(passed):
+            j = int(passed[0])
+            share = values[j] / (values[j] - values[j + 1]) if values[j] != values[j + 1] else 0.5
+            at = axis[j] + share * (axis[j + 1] - axis[j])
+            found[k] = math.exp(at) if _log(points) else at
+    return found

@@ -1,0 +1,225 @@
+"""The durable record of a sweep: every finished cell in one SQLite file that survives any interruption.
+
+A cell and seed, named by the hash of its settings (``Grid.key``), has its numbers as the bytes of float64, so
+that NaN and -0.0 come back as they were. What ``add`` has returned from survives the process (write-ahead
+log, one transaction a call). One process at a time: the file is locked while it is open.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import __version__
+from ..measures import PHYSICS
+
+__all__ = ["Entry", "Ledger", "LedgerError", "LedgerFull"]
+
+Floats = npt.NDArray[np.float64]
+
+_APPLICATION = 0x6E756D73  # "nums"
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE sessions (id INTEGER PRIMARY KEY, started TEXT NOT NULL, machine TEXT NOT NULL);
+CREATE TABLE settings (key BLOB PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE cells (
+    key BLOB NOT NULL, seed INTEGER NOT NULL, numbers BLOB NOT NULL, session INTEGER NOT NULL,
+    seconds REAL NOT NULL, PRIMARY KEY (key, seed)
+) WITHOUT ROWID;
+CREATE TABLE failures (
+    key BLOB NOT NULL, seed INTEGER NOT NULL, reason TEXT NOT NULL, session INTEGER NOT NULL,
+    PRIMARY KEY (key, seed)
+) WITHOUT ROWID;
+"""
+
+
+class LedgerError(ValueError):
+    """A file that is no ledger of ours, is damaged, in use, or of another version: nothing was written."""
+
+
+class LedgerFull(OSError):
+    """The ledger could not be written any more; what was acknowledged before is kept."""
+
+
+class Entry(NamedTuple):
+    """What became of one cell and seed: its numbers, or the reason why there are none."""
+
+    key: bytes
+    seed: int
+    seconds: float
+    numbers: Floats | None
+    reason: str = ""
+
+
+class Ledger:
+    """Open, or create, the ledger at ``path`` (None: in memory) and lock it.
+
+    Raises LedgerError. Close it, or use it as a context.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """Check everything about the file before anything is written to it."""
+        self.path = path
+        self._connection = self._open(path)
+        try:
+            with self._explained():
+                self._claim()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _open(self, path: Path | None) -> sqlite3.Connection:
+        try:
+            return sqlite3.connect(
+                path or ":memory:", timeout=0.0, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise LedgerError(f"cannot open {path}: {error}; choose another folder") from error
+
+    def _claim(self) -> None:
+        run = self._connection.execute
+        run(
+            "PRAGMA locking_mode = EXCLUSIVE"
+        )  # before the first access: the lock then needs no shared memory
+        (application,) = run("PRAGMA application_id").fetchone()
+        (tables,) = run("SELECT count(*) FROM sqlite_master").fetchone()
+        if application != _APPLICATION and (application or tables):
+            raise LedgerError(f"{self.path} is an SQLite file of another program; choose another folder")
+        if tables:
+            self._check()
+        run("PRAGMA journal_mode = WAL")
+        # Enough for a process that is killed; a power cut may cost the last seconds, never the file.
+        run("PRAGMA synchronous = NORMAL")
+        run("BEGIN IMMEDIATE")
+        if not tables:
+            run(f"PRAGMA application_id = {_APPLICATION}")
+            for statement in _SCHEMA.split(";\n"):
+                run(statement)
+            run("INSERT INTO meta VALUES ('physics', ?)", (str(PHYSICS),))
+        machine = {
+            "host": platform.node(),
+            "processor": _processor(),
+            "python": platform.python_version(),
+            "numsim": __version__,
+            **{name: version(name) for name in ("numpy", "scipy", "numba")},
+        }
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        run("INSERT INTO sessions (started, machine) VALUES (?, ?)", (started, json.dumps(machine)))
+        (self.session,) = run("SELECT max(id) FROM sessions").fetchone()
+        run("COMMIT")
+
+    def _check(self) -> None:
+        run = self._connection.execute
+        (found,) = run("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(found)
+        (physics,) = run("SELECT value FROM meta WHERE name = 'physics'").fetchone()
+        if physics != str(PHYSICS):
+            raise LedgerError(
+                f"{self.path} holds numbers of physics version {physics}, this numsim computes version "
+                f"{PHYSICS}: choose another folder, or the numsim that began it"
+            )
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Errors of the database in one sentence."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            text = str(error)
+            if "locked" in text:
+                raise LedgerError(
+                    f"{self.path} is in use by another sweep; wait for it, or choose another folder"
+                ) from error
+            if "full" in text or "I/O" in text:
+                raise LedgerFull(0, f"cannot write {self.path}: {text}") from error
+            if isinstance(error, sqlite3.OperationalError):
+                raise LedgerError(f"cannot use {self.path}: {text}; choose another folder") from error
+            raise LedgerError(
+                f"{self.path} is not a ledger, or is damaged ({text}); nothing was changed; "
+                "choose another folder"
+            ) from error
+
+    def seeds(self, key: bytes) -> set[int]:
+        """The seeds that a cell has numbers for."""
+        with self._explained():
+            rows = self._connection.execute("SELECT seed FROM cells WHERE key = ?", (key,)).fetchall()
+        return {seed for (seed,) in rows}
+
+    def numbers(self, key: bytes) -> dict[int, Floats]:
+        """A cell's numbers by seed."""
+        with self._explained():
+            rows = self._connection.execute(
+                "SELECT seed, numbers FROM cells WHERE key = ?", (key,)
+            ).fetchall()
+        return {seed: np.frombuffer(numbers, dtype="<f8").astype(np.float64) for seed, numbers in rows}
+
+    def reasons(self, key: bytes) -> dict[int, str]:
+        """Why a cell has no numbers, by seed."""
+        with self._explained():
+            rows = self._connection.execute(
+                "SELECT seed, reason FROM failures WHERE key = ?", (key,)
+            ).fetchall()
+        return dict(rows)
+
+    def add(self, entries: Sequence[Entry], texts: dict[bytes, str]) -> None:
+        """Keep entries, all or none; texts : the settings behind their keys. Numbers replace a failure."""
+        run = self._connection.execute
+        with self._explained():
+            run("BEGIN IMMEDIATE")
+            try:
+                for e in entries:
+                    run("INSERT OR IGNORE INTO settings VALUES (?, ?)", (e.key, texts[e.key]))
+                    if e.numbers is None:
+                        row = (e.key, e.seed, e.reason, self.session)
+                        run("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", row)
+                        continue
+                    data = e.numbers.astype("<f8").tobytes()
+                    run("DELETE FROM failures WHERE key = ? AND seed = ?", (e.key, e.seed))
+                    run(
+                        "INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?)",
+                        (e.key, e.seed, data, self.session, e.seconds),
+                    )
+                run("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    run("ROLLBACK")
+                raise
+
+    def count(self) -> int:
+        """How many cells and seeds have numbers."""
+        with self._explained():
+            return int(self._connection.execute("SELECT count(*) FROM cells").fetchone()[0])
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with suppress(sqlite3.Error):
+            self._connection.close()
+
+    def __enter__(self) -> Ledger:
+        """The ledger itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the file."""
+        self.close()
+
+
+def _processor() -> str:
+    """The model of the CPU: the bits of a matrix product depend on it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine() or os.name

@@ -1,0 +1,235 @@
+"""A sweep from beginning to end: which cells, in which order, and the labelled result."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..config import Experiment
+from ..ensemble import checked_seeds, dataset
+from ..faults import ConfigError, fault, nearest, show
+from ..files import write_atomically
+from ..measures import FAILED, MEASURES, NOT_RUN, blank, size
+from ..settings import MOST
+from .criteria import Criterion, choose
+from .executors import connect
+from .grid import Grid, parse_axes
+from .ledger import Ledger
+from .runner import Progress, Runner
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["LEDGER", "RESULTS", "Study", "load_results", "netcdf", "prepared", "sweep"]
+
+Floats = npt.NDArray[np.float64]
+
+LEDGER, RESULTS = "ledger.sqlite", "results.nc"
+
+
+class Study:
+    """A sweep that has been checked, and can be run.
+
+    experiment : what is varied; over : axes (``parse_axes``); seeds : the same in every cell; measures : what
+    is measured (``numsim.measures``); criteria : what counts as success, and where its boundary is sought;
+    title, shown : of the figure, and axes it shows in other units (``numsim.sweep.units``).
+    Raises ConfigError with every fault.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        over: Mapping[str, Any],
+        seeds: int | Iterable[int],
+        *,
+        measures: Sequence[str] = ("arms",),
+        criteria: Sequence[Criterion] = (),
+        title: str = "",
+        shown: Mapping[str, str] | None = None,
+    ) -> None:
+        """Check everything that can be checked before any run."""
+        faults: list[str] = []
+        try:
+            self.grid = Grid(experiment, parse_axes(over, "sweep.over"))
+        except ConfigError as error:
+            faults += error.faults
+        try:
+            self.seeds = checked_seeds(seeds)
+            if max(self.seeds) > MOST:
+                faults.append(
+                    fault("sweep.seeds", str(max(self.seeds)), f"at most {MOST}, which NetCDF can hold")
+                )
+        except ValueError as error:
+            faults.append(f"sweep.seeds: {error}")
+        for name in measures:
+            if name not in MEASURES:
+                near = f"one of {', '.join(MEASURES)}; nearest: {nearest(str(name), MEASURES)}"
+                faults.append(fault("sweep.measure", show(name), near))
+        self.measures = tuple(dict.fromkeys(measures))
+        self.title, self.shown = title, dict(shown or {})
+        self.criteria = tuple(criteria)
+        if not faults:
+            for criterion in self.criteria:
+                faults += criterion.faults(self.grid, self.measures)
+        if faults:
+            raise ConfigError(*faults)
+
+    @property
+    def runs(self) -> int:
+        """Cells and seeds, if none is left out."""
+        return self.grid.size * len(self.seeds)
+
+    def run(
+        self, out: Path | None, scheduler: str | None = None, progress: Progress | None = None
+    ) -> tuple[xr.Dataset, int]:
+        """Run what the ledger in ``out`` does not have; the result, and how many runs that took.
+
+        With refining criteria cells are run in rounds, each near the boundaries that the last has shown. What
+        is run follows from what was found alone, so that an interrupted sweep goes on as it would have.
+        """
+        with Ledger(None if out is None else out / LEDGER) as ledger:
+            executor = connect(scheduler, self.grid.experiment.threads, self.runs)
+            try:
+                runner = Runner(self.grid, self.measures, ledger, executor, progress)
+                chosen: set[int] = set()
+                while more := self._next(ledger, runner, chosen):
+                    chosen |= more
+                    runner.run(sorted(chosen), self.seeds)
+                return self._dataset(self._collect(ledger, runner, chosen)), runner.computed
+            finally:
+                executor.close()
+
+    def _next(self, ledger: Ledger, runner: Runner, chosen: set[int]) -> set[int]:
+        """The cells of the next round: all, or those that refining criteria ask for."""
+        refining = [criterion for criterion in self.criteria if criterion.width is not None]
+        if not refining:
+            return set(range(self.grid.size)) - chosen
+        found = self._dataset(self._collect(ledger, runner, chosen))
+        return {cell for criterion in refining for cell in choose(criterion, self.grid, found)} - chosen
+
+    def _collect(self, ledger: Ledger, runner: Runner, chosen: set[int]) -> tuple[Floats, dict[str, str]]:
+        """Numbers (cells, seeds, size) and the reasons of those that have none."""
+        numbers = np.empty((self.grid.size, len(self.seeds), size(self.measures)))
+        numbers[:] = blank(self.measures, NOT_RUN)
+        reasons: dict[str, str] = {}
+        for cell in sorted(chosen):
+            known = ledger.numbers(runner.key(cell))
+            for k, seed in enumerate(self.seeds):
+                numbers[cell, k] = known.get(seed, blank(self.measures, FAILED))
+            if len(known) < len(self.seeds):
+                why = ledger.reasons(runner.key(cell))
+                place = ", ".join(f"{name} = {value}" for name, value in self.grid.overrides(cell).items())
+                reasons |= {f"{place}, seed {s}": why[s] for s in self.seeds if s not in known and s in why}
+        return numbers, reasons
+
+    def _dataset(self, collected: tuple[Floats, dict[str, str]]) -> xr.Dataset:
+        numbers, reasons = collected
+        coordinates: dict[str, Any] = {axis.name: list(axis.values) for axis in self.grid.axes}
+        attributes = {
+            "criteria": json.dumps([c.as_dict() for c in self.criteria]),
+            "title": self.title,
+            "shown": json.dumps(self.shown),
+        }
+        if reasons:
+            attributes["failures"] = json.dumps(reasons)
+        return dataset(
+            numbers,
+            self.measures,
+            {**coordinates, "seed": self.seeds},
+            experiment=self.grid.experiment,
+            attributes=attributes,
+        )
+
+
+def sweep(
+    experiment: Experiment,
+    over: Mapping[str, Any],
+    seeds: int | Iterable[int],
+    out: str | os.PathLike[str] | None,
+    scheduler: str | None = None,
+    resume: bool = True,
+    *,
+    measures: Sequence[str] = ("arms",),
+    criteria: Sequence[Criterion] = (),
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """Run an experiment over a grid of settings, at the same seeds in every cell.
+
+    Parameters
+    ----------
+    experiment : what is varied; its own seed is not used.
+    over : axes, dotted names of numeric settings to a list of values, {"linspace": [first, last, count]} or
+        {"geomspace": ...}; an axis displaces its twin (snr and signal_norm, the two initial scales).
+    seeds : the seeds, or a number of them (0, 1, ...).
+    out : folder for ledger.sqlite, which keeps every finished cell, and results.nc; None: keep nothing.
+    scheduler : None: the cores of this machine; "local": a Dask cluster of this machine; or the address of a
+        Dask scheduler.
+    resume : whether a ledger in ``out`` is gone on with; False: refuse a folder that has one.
+    measures : what is measured, of "arms", "pretraining" and "spectrum" (``numsim.measures``).
+    criteria : boundaries to look for (``numsim.sweep.criteria``); those with a width choose which cells are
+    run.
+    progress : called as progress(finished, wanted).
+
+    Returns
+    -------
+    Dataset as of ``run_many``, with a dim for each axis (its values are the coordinate) before seed. Entry
+    (arm, ..., s) has the bits of ``run(configuration, seed=s)``. A run that is not finite, or that breaks
+    off, is a status; attrs["failures"] says why, by cell. Cells that refinement left out have the status
+    not_run.
+
+    Interrupted, by Ctrl-C or at its death, it has lost nothing but the cells under way: the same call
+    finishes the rest, with the same bits.
+
+    Raises
+    ------
+    ConfigError : axes, seeds or criteria that cannot be; LedgerError : a ledger that is not ours, damaged, in
+    use, or of another version; LedgerFull : the disk is full. Unreachable : the scheduler was lost.
+    """
+    study = Study(experiment, over, seeds, measures=measures, criteria=criteria)
+    folder = None if out is None else prepared(Path(out), resume)
+    found, _ = study.run(folder, scheduler, progress)
+    if folder is not None:
+        write_atomically(folder / RESULTS, lambda file: file.write(netcdf(found)))
+    return found
+
+
+def prepared(folder: Path, resume: bool = True) -> Path:
+    """The folder of a sweep, made if need be; ConfigError where there can be none."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(fault("out", show(str(folder)), "a folder; this is a file"))
+    if not resume and (folder / LEDGER).exists():
+        expected = "a folder without a ledger; resume = True goes on with this one"
+        raise ConfigError(fault("out", show(str(folder)), expected))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(fault("out", show(str(folder)), f"a folder that can be made ({reason})")) from error
+    return folder
+
+
+def netcdf(found: xr.Dataset) -> bytes:
+    """The dataset as the bytes of a NetCDF 3 file: equal datasets, equal bytes."""
+    return bytes(found.to_netcdf(engine="scipy", format="NETCDF3_64BIT"))
+
+
+def load_results(path: str | os.PathLike[str]) -> xr.Dataset | None:
+    """The dataset of a sweep's results.nc; None for any other file, OSError for one that cannot be read."""
+    import xarray as xr
+
+    content = Path(path).read_bytes()
+    if not content.startswith(b"CDF"):
+        return None
+    try:
+        with xr.open_dataset(BytesIO(content), engine="scipy") as opened:
+            found = opened.load()
+    except Exception:  # a damaged file may raise anything while it is taken apart
+        return None
+    return found if {"criteria", "experiment", "physics"} <= set(found.attrs) else None

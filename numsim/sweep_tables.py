@@ -1,0 +1,105 @@
+"""A finished sweep for the terminal, for machines and for spreadsheets: tables, summary, CSV."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from .diagrams import exponent_text, sweep_criteria
+from .measures import FAILED, NON_FINITE, NOT_RUN, STATUSES
+from .sweep.criteria import Fit, fits
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["counts", "show_sweep", "summary", "write_csv"]
+
+
+def counts(found: xr.Dataset) -> dict[str, int]:
+    """How many cells and seeds there are, were left out by refinement, were not finite, and failed."""
+    name = next(str(v) for v in found.data_vars)
+    total = math.prod(size for dim, size in found[name].sizes.items() if dim != "arm")
+    failed = len(json.loads(found.attrs.get("failures", "{}")))
+    result = {"runs": total, "not_run": 0, "non_finite": 0, "failed": failed}
+    if "status" in found:
+        status = found["status"].values
+        result["not_run"] = int((status == NOT_RUN).all(axis=0).sum())
+        result["non_finite"] = int((status == NON_FINITE).any(axis=0).sum())
+        result["failed"] = int((status == FAILED).all(axis=0).sum())
+    return result
+
+
+def summary(found: xr.Dataset, *, computed: int, seconds: float) -> dict[str, Any]:
+    """What ``sweep --json`` prints, and summary.json holds; NaN and infinities as null."""
+    axes = {str(k): v.values.tolist() for k, v in found.coords.items() if k not in ("arm", "seed")}
+    boundaries = [fit.as_dict() for c in sweep_criteria(found) for fit in fits(c, found)]
+    document = {
+        "schema": 1,
+        "experiment": json.loads(found.attrs["experiment"]),
+        "axes": axes,
+        "seeds": found["seed"].values.tolist(),
+        **counts(found),
+        "computed": computed,
+        "failures": json.loads(found.attrs.get("failures", "{}")),
+        "boundaries": boundaries,
+        "physics": int(found.attrs["physics"]),
+        "versions": {name: found.attrs[name] for name in ("numsim", "numpy", "scipy", "numba")},
+        "seconds": seconds,
+    }
+    plain: dict[str, Any] = _plain(document)
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_csv(found: xr.Dataset, file: BinaryIO) -> None:
+    """A row a cell, seed and arm that was run; numbers with all their digits, the status in words."""
+    frame = found.to_dataframe()
+    if "status" in frame:
+        frame = frame[frame["status"] != NOT_RUN]
+        frame["status"] = [STATUSES[int(code) + 1] for code in frame["status"]]
+    names = [name for name in frame.index.names if name != "arm"]
+    order = [*names, *(["arm"] if "arm" in frame.index.names else [])]
+    frame = frame.reset_index().set_index(order).sort_index(kind="stable")
+    frame.to_csv(file, lineterminator="\n", float_format=repr)
+
+
+def show_sweep(found: xr.Dataset, *, computed: int, seconds: float, console: Console | None = None) -> None:
+    """Print what a sweep came to: its boundaries, and how many runs it took."""
+    console = console or Console()
+    for criterion in sweep_criteria(found):
+        for fit in fits(criterion, found):
+            _show_fit(fit, console)
+    n = counts(found)
+    text = f"{n['runs'] - n['not_run']} of {n['runs']} runs, {computed} of them new"
+    for key in ("non_finite", "failed"):
+        if n[key]:
+            text += f", {n[key]} {key.replace('_', ' ')}"
+    console.print(f"{text}; {seconds:.1f} s", highlight=False)
+
+
+def _show_fit(fit: Fit, console: Console) -> None:
+    c = fit.criterion
+    title = c.name + "".join(f", {name} = {value:g}" for name, value in fit.group.items())
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in (c.against, c.along, "95 % interval"):
+        table.add_column(column, justify="right")
+    for line, b in zip(fit.lines, fit.boundaries, strict=True):
+        position = b.reason if math.isnan(b.position) else f"{b.position:.4g}"
+        table.add_row(f"{line:.4g}", position, f"{b.low:.4g} to {b.high:.4g}")
+    console.print(table)
+    if text := exponent_text(fit):
+        console.print(f"{c.along} ~ ({c.against})^b with b = {text}", highlight=False)

@@ -1,0 +1,212 @@
+"""Ensembles: entries with the bits of single runs, in any order and company; statuses; what is measured."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import tolerances
+
+import numsim
+from numsim import ensemble
+from numsim.measures import ABSENT, FAILED, MEASURES, NON_FINITE, STATUSES, blank, measure, size
+
+SMALL = numsim.Experiment(
+    data={"dim": 400, "snr": 0.5},
+    network={"filters": 3, "relative_init_scale": 0.05},
+    pretraining={"samples": 8, "steps": 60},
+    finetuning={"samples": 4, "max_steps": 300, "target_loss": 0.1},
+    evaluation={"samples": 60},
+)
+NUMBERS = ("train_loss", "test_loss", "test_error", "steps")
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "fresh views": {"pretraining.views": "fresh"},
+    "relu, bias, flips": {"network.q": 1, "network.bias": True, "data.flip_probability": 0.2},
+    "subset, balanced": {"finetuning.labelled": "subset", "data.balanced": True},
+    "no pre-training": {"pretraining.samples": 0},
+    "few dimensions": {"data.dim": 5, "data.projected": False},
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_an_entry_has_the_bits_of_its_run(name: str) -> None:
+    e = SMALL.replace(VARIANTS[name])
+    found = numsim.run_many(e, [5, 0, 11])
+    assert found.sizes == {"arm": 2, "seed": 3}
+    for seed in (5, 0, 11):
+        result = numsim.run(e, seed=seed)
+        for name, arm in (("simclr", result.simclr), ("direct", result.direct)):
+            entry = found.sel(arm=name, seed=seed)
+            if arm is None:
+                assert entry["status"] == ABSENT
+                assert all(np.isnan(entry[v]) for v in NUMBERS)
+                continue
+            assert STATUSES[int(entry["status"]) + 1] == arm.status
+            for v in NUMBERS:
+                np.testing.assert_array_equal(entry[v].item(), getattr(arm, v))
+
+
+def test_workers_and_order_change_no_bit() -> None:
+    one = numsim.run_many(SMALL, range(7), workers=1)
+    for workers in (2, 4):
+        many = numsim.run_many(SMALL, [3, 6, 1, 0, 5, 2, 4], workers=workers)
+        assert many.sortby("seed").identical(one)
+    assert numsim.run_many(SMALL, 7).identical(one)  # a number of seeds
+    assert numsim.run_many(SMALL.replace({"seed": 99}), 7).identical(one)  # its own seed is not used
+
+
+def test_status_follows_the_cf_conventions(tmp_path: Any) -> None:
+    import xarray as xr
+
+    found = numsim.run_many(SMALL.replace({"pretraining.samples": 0}), 3)
+    status = found["status"]
+    meanings = dict(
+        zip(status.attrs["flag_values"].tolist(), status.attrs["flag_meanings"].split(), strict=True)
+    )
+    assert meanings == dict(enumerate(STATUSES, start=-1))
+    assert meanings[ABSENT] == "absent"
+    found.to_netcdf(tmp_path / "many.nc", engine="scipy")
+    with xr.open_dataset(tmp_path / "many.nc", engine="scipy") as again:
+        assert again["status"].dtype == np.int8
+        assert again.load().equals(found)
+
+
+def test_a_run_that_is_not_finite_is_a_status() -> None:
+    found = numsim.run_many(SMALL.replace({"finetuning.learning_rate": 1e200}), 2)
+    assert (found["status"] == NON_FINITE).all()
+    found = numsim.run_many(SMALL.replace({"pretraining.learning_rate": 1e200}), 2)
+    assert (found["status"].sel(arm="simclr") == NON_FINITE).all()
+    assert (found["status"].sel(arm="direct") != NON_FINITE).all()
+
+
+def test_a_run_without_memory_is_a_status_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def scarce(e: Any, seed: int, **keywords: Any) -> Any:
+        if seed == 1:
+            raise MemoryError
+        return measure(e, seed, **keywords)
+
+    monkeypatch.setattr(ensemble, "measure", scarce)
+    found = numsim.run_many(SMALL, 3)
+    assert (found["status"].sel(seed=1) == FAILED).all()
+    assert np.isnan(found["test_loss"].sel(seed=1)).all()
+    assert np.isfinite(found["test_loss"].sel(seed=[0, 2])).all()
+
+
+def test_ctrl_c_stops_runs_that_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interrupted caller's runs are told at their next pause, and nothing is left running."""
+    endless = SMALL.replace({"finetuning.max_steps": 2**31 - 1, "finetuning.target_loss": 0})
+
+    class Interrupted(ThreadPoolExecutor):
+        def map(self, *arguments: Any, **keywords: Any) -> Any:
+            super().map(*arguments, **keywords)
+            time.sleep(0.2)  # runs are under way
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ensemble, "ThreadPoolExecutor", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        numsim.run_many(endless, 4, workers=2)
+    assert not [t for t in threading.enumerate() if "ThreadPool" in t.name and t.is_alive()]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [
+        (0, "a number of seeds >= 1"),
+        ([], "nothing"),
+        ([1, 1], "repetitions"),
+        ([-1], "integers from 0"),
+        ([0.5], "integers from 0"),
+        ([True], "integers from 0"),
+        ("12", "a list of seeds"),
+        (True, "a list of seeds"),
+        (None, "a list of seeds"),
+        (math.nan, "a list of seeds"),
+    ],
+)
+def test_seeds_that_are_none(seeds: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        numsim.run_many(SMALL, seeds)
+
+
+@pytest.mark.parametrize("workers", [0, -1, True])
+def test_workers_that_are_none(workers: Any) -> None:
+    with pytest.raises(ValueError, match="workers is"):
+        numsim.run_many(SMALL, 2, workers=workers)
+
+
+def test_settings_that_cannot_be_run_are_an_error() -> None:
+    with pytest.raises(numsim.ConfigError, match="GiB of memory"):
+        numsim.run_many(SMALL.replace({"pretraining.samples": 10**7}), 2)
+
+
+# ---------------------------------------------------------------- measures
+
+
+def test_measures_are_those_of_the_run() -> None:
+    e = SMALL.resolved()
+    every = tuple(MEASURES)
+    numbers = measure(e, 4, every)
+    assert numbers.shape == (size(every),)
+    result = numsim.run(SMALL, seed=4)
+    assert result.pretraining is not None
+    steps, loss, aligned, top, top_aligned = numbers[10:]
+    assert (steps, loss, aligned) == (
+        result.pretraining.steps,
+        result.pretraining.loss,
+        result.pretraining.alignment,
+    )
+    theory = result.theory["pretraining"]
+    assert top_aligned == pytest.approx(theory["alignment"]["measured"], rel=tolerances.SOLVED)
+    unit = e.pretraining.learning_rate * e.noise_norm**2 / 8  # type: ignore[operator]
+    assert top * unit == pytest.approx(theory["top_eigenvalue"]["measured"], rel=tolerances.SOLVED)
+    for k, name in enumerate(every):  # alone they are the same
+        start = size(every[:k])
+        np.testing.assert_array_equal(measure(e, 4, (name,)), numbers[start : start + size((name,))])
+
+
+def test_what_stands_for_no_numbers() -> None:
+    for status in (FAILED, ABSENT):
+        values = blank(("spectrum", "arms"), status)
+        assert values.shape == (size(("spectrum", "arms")),)
+        np.testing.assert_array_equal(values[-2:], [status, status])
+        assert np.isnan(values[:-2]).all()
+
+
+def test_without_pretraining_there_is_nothing_to_measure_of_it() -> None:
+    e = SMALL.replace({"pretraining.samples": 0}).resolved()
+    assert np.isnan(measure(e, 0, ("pretraining", "spectrum"))).all()
+    fresh = SMALL.replace({"pretraining.views": "fresh"}).resolved()  # A is another one every step
+    assert np.isnan(measure(fresh, 0, ("spectrum",))).all()
+
+
+# Numbers of PHYSICS = 1. Where a change moves them beyond round-off, raise PHYSICS, which ledgers keep.
+_PHYSICS_1 = """
+0.0840624544 0.09301514859 0.346646419 0.3747396368 0 0.3583333333 168 208
+  0 0 20 1.853880393 0.7630473205 4.759978524 0.7918282038;
+0.08289478963 0.09822816169 0.3470299616 0.411523963 0.3 0.2166666667 133 169
+  0 0 23 1.90051702 0.8834703639 nan nan;
+0.09993424094 0.09685989886 0.5507777565 0.5454370602 0.2 0.2 7 7
+  0 0 20 1.853880393 0.7630473205 4.759978524 0.7918282038;
+0.09719338069 0.1768157481 0.09725068758 0.6930056892 0 0.3916666667 142 300
+  0 1 25 1.86087486 0.7432348126 4.966116805 0.8039817854;
+nan 0.09139797154 nan 0.4684412233 nan 0.2583333333 nan 172
+  -1 0 nan nan nan nan nan;
+0.09614549838 0.5220391147 0.8276390885 0.8097393339 0.2166666667 0.325 119 300
+  0 1 16 1.930736694 0.474718065 6.726002649 0.4955308305;
+"""
+
+
+def test_the_numbers_of_this_physics_version() -> None:
+    from numsim.measures import PHYSICS
+
+    assert PHYSICS == 1
+    expected = [np.array(row.split(), dtype=float) for row in _PHYSICS_1.split(";")]
+    found = [measure(SMALL.replace(variant).resolved(), 3, tuple(MEASURES)) for variant in VARIANTS.values()]
+    for name, numbers, old in zip(VARIANTS, found, expected, strict=False):
+        np.testing.assert_allclose(numbers, old, rtol=tolerances.OTHER_MACHINE, err_msg=name)
