@@ -173,12 +173,14 @@ def sweep(
         raise _Failure(f"{error}; {again}", code=INCOMPLETE) from error
     from .diagrams import diagram
     from .files import write_together
+    from .sweep.criteria import sweep_fits
     from .sweep.study import netcdf
     from .sweep_tables import counts, show_sweep, summary, write_csv
 
     seconds = time.perf_counter() - start
-    document = summary(found, computed=computed, seconds=seconds)
-    drawn = diagram(found)
+    fitted = sweep_fits(found)
+    document = summary(found, fitted, computed=computed, seconds=seconds)
+    drawn = diagram(found, fitted)
     writers = (
         lambda file: file.write(netcdf(found)),
         lambda file: write_csv(found, file),
@@ -193,7 +195,7 @@ def sweep(
         if as_json:
             print(json.dumps(document, allow_nan=False))
         else:
-            show_sweep(found, computed=computed, seconds=seconds)
+            show_sweep(found, fitted, computed=computed, seconds=seconds)
     n = counts(found)
     if n["failed"] or n["non_finite"]:
         lines = [f"{where}: {why}" for where, why in list(document["failures"].items())[:_SHOWN_FAILURES]]

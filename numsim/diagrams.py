@@ -21,14 +21,14 @@ from matplotlib.ticker import LogFormatterSciNotation, NullFormatter
 
 from .config import Experiment
 from .measures import ARMS, MEASURES, variables
-from .sweep.criteria import Criterion, Fit, fits, predicted
+from .sweep.criteria import Fit, exponent_text, sweep_fits, swept_experiment
 from .sweep.curves import CURVES
 from .sweep.units import UNITS, label
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["diagram", "exponent_text", "sweep_criteria", "swept_experiment"]
+__all__ = ["diagram"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -54,27 +54,19 @@ class _Panel(NamedTuple):
     fit: Fit | None
 
 
-def swept_experiment(found: xr.Dataset) -> Experiment:
-    """The experiment that a sweep's result varied."""
-    return Experiment(**json.loads(found.attrs["experiment"]))
-
-
-def sweep_criteria(found: xr.Dataset) -> list[Criterion]:
-    """The criteria of a sweep's result."""
-    return [Criterion(**entry) for entry in json.loads(found.attrs["criteria"])]
-
-
-def diagram(found: xr.Dataset) -> Figure:
+def diagram(found: xr.Dataset, fitted: Sequence[Fit] | None = None) -> Figure:
     """The figure of a sweep's result: one panel a criterion and group, or a variable and arm without
     criteria.
 
     Heat: the mean over seeds; grey where nothing was run. Axes are logarithmic where their values are spaced
-    so. One axis alone gives curves with their 95 % interval over seeds.
+    so. One axis alone gives curves with their 95 % interval over seeds. fitted : ``sweep_fits(found)``, if at
+    hand.
     """
     axes = [str(dim) for dim in found[_main_variable(found)].dims if dim not in ("arm", "seed")]
     if len(axes) == 1:
         return _curves(found, axes[0])
-    panels = _panels(found, axes)[:_MOST_PANELS]
+    fitted = sweep_fits(found) if fitted is None else fitted
+    panels = _panels(found, axes, fitted)[:_MOST_PANELS]
     columns = min(len(panels), 3)
     rows = math.ceil(len(panels) / columns)
     drawn = Figure(figsize=(5.2 * columns, 4.9 * rows + 0.4), layout="constrained")
@@ -121,14 +113,11 @@ def _title(found: xr.Dataset, e: Experiment) -> str:
     return f"{title}\n{settings}; {found.sizes['seed']} seeds a cell" if title else settings
 
 
-def _panels(found: xr.Dataset, axes: Sequence[str]) -> list[_Panel]:
+def _panels(found: xr.Dataset, axes: Sequence[str], fitted: Sequence[Fit]) -> list[_Panel]:
     panels = []
-    for criterion in sweep_criteria(found):
-        for fit in fits(criterion, found):
-            at = {**criterion.at, **fit.group}
-            panels.append(
-                _Panel(criterion.variable, criterion.arm, criterion.against, criterion.along, at, fit)
-            )
+    for fit in fitted:
+        c = fit.criterion
+        panels.append(_Panel(c.variable, c.arm, c.against, c.along, {**c.at, **fit.group}, fit))
     if panels:
         return panels
     variable = _main_variable(found)
@@ -216,15 +205,6 @@ def _heat(found: xr.Dataset, e: Experiment, panel: _Panel, axes: Axes) -> Any:
     return mesh
 
 
-def exponent_text(fit: Fit) -> str:
-    """The fitted power law with its 95 % interval, or "" where there is none."""
-    slope = fit.exponent
-    if not math.isfinite(slope.slope):
-        return ""
-    ends = (f"{slope.low:.2f} to {slope.high:.2f}") if math.isfinite(slope.low + slope.high) else "open"
-    return f"{slope.slope:.2f} ({ends})"
-
-
 def _boundary(found: xr.Dataset, e: Experiment, panel: _Panel, axes: Axes) -> None:
     """The measured boundary with its band, theory's curves, and the exponent."""
     fit = panel.fit
@@ -242,8 +222,7 @@ def _boundary(found: xr.Dataset, e: Experiment, panel: _Panel, axes: Axes) -> No
         axes.fill_between(x[order], bottom, top, color="white", alpha=0.45, linewidth=0, zorder=4)
         name = "measured boundary, 95 %"
         axes.plot(x[order], middle, label=name, markerfacecolor="white", path_effects=_HALO, **_MEASURED)
-    for style, curve in zip(_THEORY, fit.criterion.curves, strict=False):
-        position = predicted(fit.criterion, curve, e, fit, points)
+    for style, (curve, position) in zip(_THEORY, fit.theory.items(), strict=False):
         known = np.argsort(x)
         known = known[np.isfinite(position[known])]
         if len(known):

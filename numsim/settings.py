@@ -16,6 +16,7 @@ from .faults import fault, nearest, show
 
 __all__ = [
     "MOST",
+    "TWINS",
     "Count",
     "Flag",
     "NonNegative",
@@ -32,8 +33,8 @@ __all__ = [
 MOST = 2**31 - 1
 """The largest count: counts and steps fit the 32-bit dimensions of NetCDF 3."""
 
-_TWINS = {"data.snr": "data.signal_norm", "network.init_scale": "network.relative_init_scale"}
-_TWIN_OF = _TWINS | {second: first for first, second in _TWINS.items()}
+TWINS = {"data.snr": "data.signal_norm", "network.init_scale": "network.relative_init_scale"}
+_TWIN_OF = TWINS | {second: first for first, second in TWINS.items()}
 
 
 def number(kind: Callable[[Any], float], accept: Callable[[float], bool], expected: str) -> PlainValidator:
@@ -97,7 +98,7 @@ def flatten(level: object, parts: Models, faults: list[str]) -> dict[str, object
             if dotted in flat:
                 faults.append(fault(dotted, f"{show(flat[dotted])} and {show(leaf)}", "one value"))
             flat[dotted] = leaf
-    for first, second in _TWINS.items():
+    for first, second in TWINS.items():
         if flat.get(first) is not None and flat.get(second) is not None:
             got = f"both ({show(flat[first])} and {show(flat[second])})"
             faults.append(f"{first}, {second}: got {got}, expected one of the two")

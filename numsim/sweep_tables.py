@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from .diagrams import exponent_text, sweep_criteria
 from .measures import FAILED, NON_FINITE, NOT_RUN, STATUSES
-from .sweep.criteria import Fit, fits
+from .sweep.criteria import Fit, exponent_text
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,10 +34,9 @@ def counts(found: xr.Dataset) -> dict[str, int]:
     return result
 
 
-def summary(found: xr.Dataset, *, computed: int, seconds: float) -> dict[str, Any]:
+def summary(found: xr.Dataset, fitted: Sequence[Fit], *, computed: int, seconds: float) -> dict[str, Any]:
     """What ``sweep --json`` prints, and summary.json holds; NaN and infinities as null."""
     axes = {str(k): v.values.tolist() for k, v in found.coords.items() if k not in ("arm", "seed")}
-    boundaries = [fit.as_dict() for c in sweep_criteria(found) for fit in fits(c, found)]
     document = {
         "schema": 1,
         "experiment": json.loads(found.attrs["experiment"]),
@@ -46,7 +45,7 @@ def summary(found: xr.Dataset, *, computed: int, seconds: float) -> dict[str, An
         **counts(found),
         "computed": computed,
         "failures": json.loads(found.attrs.get("failures", "{}")),
-        "boundaries": boundaries,
+        "boundaries": [fit.as_dict() for fit in fitted],
         "physics": int(found.attrs["physics"]),
         "versions": {name: found.attrs[name] for name in ("numsim", "numpy", "scipy", "numba")},
         "seconds": seconds,
@@ -77,12 +76,18 @@ def write_csv(found: xr.Dataset, file: BinaryIO) -> None:
     frame.to_csv(file, lineterminator="\n", float_format=repr)
 
 
-def show_sweep(found: xr.Dataset, *, computed: int, seconds: float, console: Console | None = None) -> None:
+def show_sweep(
+    found: xr.Dataset,
+    fitted: Sequence[Fit],
+    *,
+    computed: int,
+    seconds: float,
+    console: Console | None = None,
+) -> None:
     """Print what a sweep came to: its boundaries, and how many runs it took."""
     console = console or Console()
-    for criterion in sweep_criteria(found):
-        for fit in fits(criterion, found):
-            _show_fit(fit, console)
+    for fit in fitted:
+        _show_fit(fit, console)
     n = counts(found)
     text = f"{n['runs'] - n['not_run']} of {n['runs']} runs, {computed} of them new"
     for key in ("non_finite", "failed"):
@@ -95,11 +100,12 @@ def _show_fit(fit: Fit, console: Console) -> None:
     c = fit.criterion
     title = c.name + "".join(f", {name} = {value:g}" for name, value in fit.group.items())
     table = Table(title=title, title_justify="left", title_style="bold")
-    for column in (c.against, c.along, "95 % interval"):
+    for column in (c.against, c.along, "95 % interval", *(f"theory: {name}" for name in fit.theory)):
         table.add_column(column, justify="right")
-    for line, b in zip(fit.lines, fit.boundaries, strict=True):
+    for k, (line, b) in enumerate(zip(fit.lines, fit.boundaries, strict=True)):
         position = b.reason if math.isnan(b.position) else f"{b.position:.4g}"
-        table.add_row(f"{line:.4g}", position, f"{b.low:.4g} to {b.high:.4g}")
+        theory = [f"{positions[k]:.4g}" for positions in fit.theory.values()]
+        table.add_row(f"{line:.4g}", position, f"{b.low:.4g} to {b.high:.4g}", *theory)
     console.print(table)
     if text := exponent_text(fit):
         console.print(f"{c.along} ~ ({c.against})^b with b = {text}", highlight=False)

@@ -17,6 +17,7 @@ Axes that are not named give a boundary, and an exponent, for each of their valu
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -29,6 +30,7 @@ import numpy.typing as npt
 from ..config import Experiment
 from ..faults import nearest, show
 from ..measures import ARMS, NOT_RUN, variables
+from ..threads import blas_threads
 from .boundary import Boundary, Exponent, find_boundaries, fit_exponent, next_points
 from .curves import CURVES
 from .grid import Grid
@@ -36,7 +38,16 @@ from .grid import Grid
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["Criterion", "Fit", "choose", "fits", "predicted"]
+__all__ = [
+    "Criterion",
+    "Fit",
+    "choose",
+    "exponent_text",
+    "predicted_exponent",
+    "settings_at",
+    "sweep_fits",
+    "swept_experiment",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -131,13 +142,17 @@ class Criterion:
 
 
 class Fit(NamedTuple):
-    """A criterion's boundary in one group: lines of the axis against, their boundaries, and the exponent."""
+    """A criterion's boundary in one group: lines of the axis against, their boundaries, and the exponent.
+
+    theory : the boundary's predicted positions on these lines, by curve (NaN: not on the axis).
+    """
 
     criterion: Criterion
     group: dict[str, float]
     lines: Floats
     boundaries: list[Boundary]
     exponent: Exponent
+    theory: dict[str, Floats]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers for a summary."""
@@ -147,9 +162,16 @@ class Fit(NamedTuple):
             "along": self.criterion.along,
             "against": self.criterion.against,
             "exponent": self.exponent._asdict(),
+            "predicted_exponent": {
+                name: predicted_exponent(self, positions) for name, positions in self.theory.items()
+            },
             "boundary": [
-                {self.criterion.against: float(line), **boundary._asdict()}
-                for line, boundary in zip(self.lines, self.boundaries, strict=True)
+                {
+                    self.criterion.against: float(line),
+                    **boundary._asdict(),
+                    "predicted": {name: float(positions[k]) for name, positions in self.theory.items()},
+                }
+                for k, (line, boundary) in enumerate(zip(self.lines, self.boundaries, strict=True))
             ],
         }
 
@@ -158,19 +180,32 @@ def _log(points: Floats) -> bool:
     return bool(points[0] > 0)
 
 
-def fits(criterion: Criterion, dataset: xr.Dataset) -> list[Fit]:
-    """The boundaries of a criterion in a result, a fit a group; no exponent on axes that hold zero."""
+def swept_experiment(dataset: xr.Dataset) -> Experiment:
+    """The experiment that a sweep's result varied."""
+    return Experiment(**json.loads(dataset.attrs["experiment"]))
+
+
+def sweep_fits(dataset: xr.Dataset) -> list[Fit]:
+    """The boundaries of all criteria of a sweep's result, one a group, with theory's beside them.
+
+    No exponent on axes that hold zero.
+    """
+    experiment = swept_experiment(dataset)
+    criteria = [Criterion(**entry) for entry in json.loads(dataset.attrs["criteria"])]
+    return [_fit(c, group, dataset, experiment) for c in criteria for group in c.groups(dataset)]
+
+
+def _fit(criterion: Criterion, group: dict[str, float], dataset: xr.Dataset, experiment: Experiment) -> Fit:
     points = dataset[criterion.along].values.astype(np.float64)
     lines = dataset[criterion.against].values.astype(np.float64)
-    found = []
-    for group in criterion.groups(dataset):
-        success = criterion.success(dataset, group)
+    success = criterion.success(dataset, group)
+    exponent = Exponent(math.nan, math.nan, math.nan, 0, math.nan)
+    with blas_threads(1):
         boundaries = find_boundaries(points, success, log=_log(points), rising=criterion.rising)
-        exponent = Exponent(math.nan, math.nan, math.nan, 0, math.nan)
         if _log(points) and np.all(lines > 0):
             exponent = fit_exponent(lines, points, success, rising=criterion.rising)
-        found.append(Fit(criterion, group, lines, boundaries, exponent))
-    return found
+    theory = {curve: _predicted(dataset, experiment, criterion, curve, group) for curve in criterion.curves}
+    return Fit(criterion, group, lines, boundaries, exponent, theory)
 
 
 def choose(criterion: Criterion, grid: Grid, dataset: xr.Dataset) -> set[int]:
@@ -192,22 +227,55 @@ def choose(criterion: Criterion, grid: Grid, dataset: xr.Dataset) -> set[int]:
     return cells
 
 
-def predicted(criterion: Criterion, curve: str, experiment: Experiment, fit: Fit, points: Floats) -> Floats:
-    """Where theory has the boundary on each line of a fit: NaN where it has none on the axis.
+def predicted_exponent(fit: Fit, positions: Floats) -> float:
+    """The slope of theory's boundary over the very lines that the measured one is fitted on."""
+    used = np.array([not math.isnan(b.position) for b in fit.boundaries]) & (positions > 0)
+    if used.sum() < 2 or not math.isfinite(fit.exponent.slope):
+        return math.nan
+    return float(np.polyfit(np.log(fit.lines[used]), np.log(positions[used]), 1)[0])
+
+
+def exponent_text(fit: Fit) -> str:
+    """The fitted exponent with its 95 % interval, and theory's; "" where there is none."""
+    slope = fit.exponent
+    if not math.isfinite(slope.slope):
+        return ""
+    ends = f"{slope.low:.2f} to {slope.high:.2f}" if math.isfinite(slope.low + slope.high) else "open"
+    expected = [predicted_exponent(fit, positions) for positions in fit.theory.values()]
+    theory = "".join(f", theory {value:.2f}" for value in expected[:1] if not math.isnan(value))
+    return f"{slope.slope:.2f} ({ends}{theory})"
+
+
+def settings_at(dataset: xr.Dataset, place: Mapping[str, float]) -> dict[str, float]:
+    """Values of axes with those of the settings that are tied to them."""
+    found = dict(place)
+    for name, values in dataset.coords.items():
+        if values.dims != (name,) and values.dims and (axis := str(values.dims[0])) in place:
+            found[str(name)] = values.sel({axis: place[axis]}).item()
+    return found
+
+
+def _predicted(
+    dataset: xr.Dataset, experiment: Experiment, criterion: Criterion, curve: str, group: Mapping[str, float]
+) -> Floats:
+    """Where theory has the boundary on each line of a group: NaN where it has none on the axis.
 
     Predictions at the axis' values, interpolated in log x (x where the axis holds zero).
     """
     predict, probability, _ = CURVES[curve]
+    points = dataset[criterion.along].values.astype(np.float64)
     threshold = criterion.at_most if criterion.at_most is not None else criterion.at_least
     level = 0.5 if probability or threshold is None else threshold
     axis = np.log(points) if _log(points) else points
-    found = np.full(len(fit.lines), np.nan)
-    for k, line in enumerate(fit.lines):
-        place = {**criterion.at, **fit.group, criterion.against: line}
+    lines = dataset[criterion.against].values
+    found = np.full(len(lines), np.nan)
+    for k, line in enumerate(lines):
+        place = settings_at(dataset, {**criterion.at, **group, criterion.against: line.item()})
         values = np.full(len(points), np.nan)
         for j, point in enumerate(points):
-            with suppress(ValueError):  # a cell that cannot be, or that theory has nothing to say of
-                values[j] = predict(experiment.replace({**place, criterion.along: point}).resolved()) - level
+            with suppress(ValueError):  # a cell that cannot be, or of which theory has nothing to say
+                cell = {**place, criterion.along: float(point)}
+                values[j] = predict(experiment.replace(cell).resolved()) - level
         passed = np.flatnonzero(values[:-1] * values[1:] <= 0)
         if len(passed):
             j = int(passed[0])

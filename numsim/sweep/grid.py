@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Real
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 from ..config import Experiment, check_setting, flat_settings, numeric_settings
 from ..faults import ConfigError, fault, nearest, show
 from ..measures import PHYSICS
-from ..settings import merge
+from ..settings import TWINS, merge
 
 __all__ = ["Axis", "Grid", "parse_axes"]
 
@@ -26,10 +26,18 @@ _MOST = 10**7  # cells of one sweep: beyond that its list alone fills the memory
 
 @dataclass(frozen=True)
 class Axis:
-    """A setting by dotted name and the different values it takes, in the order given."""
+    """A setting by dotted name and the different values it takes, in the order given.
+
+    tied : other settings that move with it, each with as many values.
+    """
 
     name: str
     values: tuple[int | float, ...]
+    tied: Mapping[str, tuple[int | float, ...]] = field(default_factory=dict)
+
+    def at(self, place: int) -> dict[str, int | float]:
+        """The settings at one of its values."""
+        return {self.name: self.values[place]} | {name: values[place] for name, values in self.tied.items()}
 
 
 @dataclass(frozen=True)
@@ -54,9 +62,11 @@ class Grid:
         return self.axes[[axis.name for axis in self.axes].index(name)]
 
     def overrides(self, cell: int) -> dict[str, int | float]:
-        """What sets a cell apart: the value of each axis by name."""
-        places = np.unravel_index(cell, self.shape)
-        return {axis.name: axis.values[place] for axis, place in zip(self.axes, places, strict=True)}
+        """What sets a cell apart: the value of each axis, and of what is tied to it, by name."""
+        found: dict[str, int | float] = {}
+        for axis, place in zip(self.axes, np.unravel_index(cell, self.shape), strict=True):
+            found |= axis.at(int(place))
+        return found
 
     def cells(self) -> Iterator[dict[str, int | float]]:
         """The overrides of all cells, in order."""
@@ -86,47 +96,64 @@ class Grid:
 def parse_axes(over: object, where: str = "over") -> tuple[Axis, ...]:
     """Axes from a mapping of dotted names to lists of numbers, {linspace = [a, b, n]} or {geomspace = ...}.
 
-    Spaced values of a setting that counts are rounded to whole numbers, and repetitions left out. Raises
-    ConfigError with every fault.
+    Spaced values of a setting that counts are rounded to whole numbers, and repetitions left out. With
+    {list = [...], tied = {NAME = [...]}} other settings move with the axis. Raises ConfigError with every
+    fault.
     """
     faults: list[str] = []
     if not isinstance(over, Mapping) or not over:
         raise ConfigError(fault(where, show(over), "a table of at least one axis, NAME = VALUES"))
     axes = [_axis(f"{where}.{name}", str(name), values, faults) for name, values in over.items()]
-    names = {axis.name for axis in axes if axis}
-    for first, second in (("data.snr", "data.signal_norm"), _SCALES):
-        if {first, second} <= names:
+    names = [name for axis in axes for name in (axis.name, *axis.tied)]
+    twice = dict.fromkeys(name for name in names if names.count(name) > 1)
+    faults += [fault(where, f"{name} twice", "it once") for name in twice]
+    for first, second in TWINS.items():
+        if {first, second} <= set(names):
             faults.append(f"{where}: got both {first} and {second}, expected one of the two")
-    if not faults and (cells := math.prod(len(axis.values) for axis in axes if axis)) > _MOST:
+    if not faults and (cells := math.prod(len(axis.values) for axis in axes)) > _MOST:
         faults.append(fault(where, f"{cells} cells", f"at most {_MOST}; sweep a part at a time"))
     if faults:
         raise ConfigError(*faults)
-    return tuple(axis for axis in axes if axis)
+    return tuple(axes)
 
 
-_SCALES = ("network.init_scale", "network.relative_init_scale")
+def _axis(where: str, name: str, given: object, faults: list[str]) -> Axis:
+    tied: object = {}
+    if isinstance(given, Mapping) and "list" in given and set(given) <= {"list", "tied"}:
+        tied = given.get("tied", {})
+        given = given["list"]
+    values = _values(where, name, given, faults)
+    if len(set(values)) < len(values):
+        faults.append(f"{where}: got {show(given)}, expected different values")
+    moving: dict[str, tuple[int | float, ...]] = {}
+    if not isinstance(tied, Mapping):
+        faults.append(f"{where}.tied: got {show(tied)}, expected a table of settings, NAME = VALUES")
+        tied = {}
+    for other, numbers in tied.items():
+        moving[str(other)] = _values(f"{where}.tied.{other}", str(other), numbers, faults)
+        if len(moving[str(other)]) != len(values):
+            expected = "as many values as the axis has"
+            faults.append(f"{where}.tied.{other}: got {show(numbers)}, expected {expected}")
+    return Axis(name, values, moving)
 
 
-def _axis(where: str, name: str, given: object, faults: list[str]) -> Axis | None:
+def _values(where: str, name: str, given: object, faults: list[str]) -> tuple[int | float, ...]:
     known = numeric_settings()
     if name not in known:
         near = f"the name of a number; nearest: {nearest(name, known)}"
         faults.append(fault(where, show(given), "seeds to be given by seeds" if name == "seed" else near))
-        return None
+        return ()
     whole = known[name] is int
-    values = (
-        _spaced(where, given, whole, faults) if isinstance(given, Mapping) else _listed(where, given, faults)
-    )
+    spaced = isinstance(given, Mapping)
+    values = _spaced(where, given, whole, faults) if spaced else _listed(where, given, faults)  # type: ignore[arg-type]
     found: list[int | float] = []
     for position, value in enumerate(values):
         checked, wrong = check_setting(name, value)
         if wrong:
             faults.append(f"{where}[{position}]: got {show(value)}, expected {wrong}")
-        elif checked in found:
-            faults.append(f"{where}[{position}]: got {show(value)} once more, expected different values")
         else:
             found.append(checked)
-    return Axis(name, tuple(found))
+    return tuple(found)
 
 
 def _listed(where: str, given: object, faults: list[str]) -> list[Any]:

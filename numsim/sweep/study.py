@@ -39,7 +39,8 @@ class Study:
 
     experiment : what is varied; over : axes (``parse_axes``); seeds : the same in every cell; measures : what
     is measured (``numsim.measures``); criteria : what counts as success, and where its boundary is sought;
-    title, shown : of the figure, and axes it shows in other units (``numsim.sweep.units``).
+    title, shown, totals : of the figure, axes it shows in other units (``numsim.sweep.units``), and whether it
+    adds up the samples of both kinds.
     Raises ConfigError with every fault.
     """
 
@@ -53,6 +54,7 @@ class Study:
         criteria: Sequence[Criterion] = (),
         title: str = "",
         shown: Mapping[str, str] | None = None,
+        totals: bool = False,
     ) -> None:
         """Check everything that can be checked before any run."""
         faults: list[str] = []
@@ -73,7 +75,7 @@ class Study:
                 near = f"one of {', '.join(MEASURES)}; nearest: {nearest(str(name), MEASURES)}"
                 faults.append(fault("sweep.measure", show(name), near))
         self.measures = tuple(dict.fromkeys(measures))
-        self.title, self.shown = title, dict(shown or {})
+        self.title, self.shown, self.totals = title, dict(shown or {}), totals
         self.criteria = tuple(criteria)
         if not faults:
             for criterion in self.criteria:
@@ -132,10 +134,12 @@ class Study:
     def _dataset(self, collected: tuple[Floats, dict[str, str]]) -> xr.Dataset:
         numbers, reasons = collected
         coordinates: dict[str, Any] = {axis.name: list(axis.values) for axis in self.grid.axes}
+        tied = {name: (a.name, list(values)) for a in self.grid.axes for name, values in a.tied.items()}
         attributes = {
             "criteria": json.dumps([c.as_dict() for c in self.criteria]),
             "title": self.title,
             "shown": json.dumps(self.shown),
+            "totals": int(self.totals),
         }
         if reasons:
             attributes["failures"] = json.dumps(reasons)
@@ -145,7 +149,7 @@ class Study:
             {**coordinates, "seed": self.seeds},
             experiment=self.grid.experiment,
             attributes=attributes,
-        )
+        ).assign_coords(tied)
 
 
 def sweep(

@@ -29,7 +29,7 @@ from .units import UNITS
 
 __all__ = ["load_sweep"]
 
-_KEYS = ("seeds", "measure", "title", "over", "show", "boundary")
+_KEYS = ("seeds", "measure", "title", "totals", "over", "show", "boundary")
 
 
 def load_sweep(path: str | os.PathLike[str], overrides: Mapping[str, object] | None = None) -> Study:
