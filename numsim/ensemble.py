@@ -109,7 +109,7 @@ def dataset(
     coordinates: Mapping[str, Any],
     *,
     experiment: Experiment,
-    attributes: Mapping[str, str] | None = None,
+    attributes: Mapping[str, str | int] | None = None,
 ) -> xr.Dataset:
     """Numbers of ``measure`` (..., size) over the grid of coordinates, the last of them seeds, with labels.
 

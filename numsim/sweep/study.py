@@ -39,8 +39,8 @@ class Study:
 
     experiment : what is varied; over : axes (``parse_axes``); seeds : the same in every cell; measures : what
     is measured (``numsim.measures``); criteria : what counts as success, and where its boundary is sought;
-    title, shown, totals : of the figure, axes it shows in other units (``numsim.sweep.units``), and whether it
-    adds up the samples of both kinds.
+    title, shown, totals : of the figure, axes it shows in other units (``numsim.sweep.units``), and whether
+    it adds up the samples of both kinds.
     Raises ConfigError with every fault.
     """
 
@@ -135,7 +135,7 @@ class Study:
         numbers, reasons = collected
         coordinates: dict[str, Any] = {axis.name: list(axis.values) for axis in self.grid.axes}
         tied = {name: (a.name, list(values)) for a in self.grid.axes for name, values in a.tied.items()}
-        attributes = {
+        attributes: dict[str, str | int] = {
             "criteria": json.dumps([c.as_dict() for c in self.criteria]),
             "title": self.title,
             "shown": json.dumps(self.shown),
