@@ -67,12 +67,15 @@ def diagram(found: xr.Dataset, fitted: Sequence[Fit] | None = None) -> Figure:
         return _curves(found, axes[0])
     fitted = sweep_fits(found) if fitted is None else fitted
     panels = _panels(found, axes, fitted)[:_MOST_PANELS]
-    columns = min(len(panels), 3)
-    rows = math.ceil(len(panels) / columns)
+    totals = bool(found.attrs.get("totals", 0))
+    columns = min(len(panels) + totals, 3)
+    rows = math.ceil((len(panels) + totals) / columns)
     drawn = Figure(figsize=(5.2 * columns, 4.9 * rows + 0.4), layout="constrained")
     grid = drawn.subplots(rows, columns, squeeze=False)
-    for place in grid.ravel()[len(panels) :]:
+    for place in grid.ravel()[len(panels) + totals :]:
         place.axis("off")
+    if totals:
+        _totals(fitted, grid.ravel()[len(panels)])
     experiment = swept_experiment(found)
     for panel, place in zip(panels, grid.ravel(), strict=False):
         mesh = _heat(found, experiment, panel, place)
@@ -244,6 +247,27 @@ def _boundary(found: xr.Dataset, e: Experiment, panel: _Panel, axes: Axes) -> No
         )
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=7, loc="best", framealpha=0.9)
+
+
+def _totals(fitted: Sequence[Fit], axes: Axes) -> None:
+    """Labelled and unlabelled samples added up along each boundary; direct training uses labels alone."""
+    styles = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"))
+    for fit, (color, marker) in zip(fitted, styles, strict=False):
+        c, x = fit.criterion, fit.lines
+        fixed = {**c.at, **fit.group}
+        kinds = {"finetuning.samples"} if c.arm == "direct" else {"finetuning.samples", "pretraining.samples"}
+        more = sum(value for name, value in fixed.items() if name in kinds - {c.along})
+        low, middle, high = np.array([[b.low, b.position, b.high] for b in fit.boundaries]).T + more
+        seen = np.isfinite(middle)
+        high = np.where(np.isfinite(high), high, middle)
+        axes.fill_between(x[seen], low[seen], high[seen], color=color, alpha=0.2, linewidth=0)
+        axes.plot(x[seen], middle[seen], color=color, marker=marker, label=c.name, linewidth=2)
+        for positions in list(fit.theory.values())[:1]:
+            words = f"{c.name}, theory"
+            axes.plot(x, positions + more, color=color, linestyle=(0, (5, 2)), marker="x", label=words)
+    axes.set(xscale="log", yscale="log", ylabel="samples of both kinds, $n_0 + n$", title="samples in all")
+    axes.set_xlabel(label(fitted[0].criterion.against) if fitted else "")
+    axes.legend(fontsize=7.5)
 
 
 def _axis_units(found: xr.Dataset, e: Experiment, name: str, values: Floats) -> Floats:

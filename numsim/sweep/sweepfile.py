@@ -1,16 +1,19 @@
 """Sweep files: an experiment file with a table ``sweep``.
 
-[sweep]
-seeds = 20                     # 0 ... 19 in every cell, or a list of seeds
-measure = "arms"               # or "pretraining", "spectrum", or a list of them
-title = "..."                  # of the figure
-[sweep.over]
-"data.snr" = { geomspace = [0.05, 0.8, 16] }
-"finetuning.samples" = [5, 10, 20, 40]
-[sweep.show]                   # axes of the figure in other units (numsim.sweep.units)
-"data.snr" = "kappa"
-[[sweep.boundary]]             # see numsim.sweep.criteria
-...
+    [sweep]
+    seeds = 20                     # 0 ... 19 in every cell, or a list of seeds
+    measure = "arms"               # or "pretraining", "spectrum", or a list of them
+    title = "..."                  # of the figure
+    totals = true                  # a panel with the samples of both kinds added up
+    [sweep.over]
+    "data.snr" = { geomspace = [0.05, 0.8, 16] }
+    "finetuning.samples" = [5, 10, 20, 40]
+    [sweep.show]                   # axes of the figure in other units (numsim.sweep.units)
+    "data.snr" = "kappa"
+    [[sweep.boundary]]             # see numsim.sweep.criteria
+    ...
+
+A file that builds on a preset (``preset = NAME``) replaces the keys of its table one by one.
 """
 
 from __future__ import annotations
@@ -74,6 +77,7 @@ def load_sweep(path: str | os.PathLike[str], overrides: Mapping[str, object] | N
                 measures=[str(name) for name in measures],
                 criteria=criteria,
                 title=str(table.get("title", "")),
+                totals=bool(table.get("totals", False)),
                 shown={str(k): str(v) for k, v in shown.items()} if isinstance(shown, Mapping) else {},
             )
     except ConfigError as error:
