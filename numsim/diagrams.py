@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import LogFormatterSciNotation, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .config import Experiment
 from .measures import ARMS, MEASURES, variables
@@ -95,7 +96,8 @@ def _main_variable(found: xr.Dataset) -> str:
 
 
 def _words(variable: str) -> str:
-    return next(v.words for v in variables(tuple(MEASURES)) if v.name == variable)
+    symbols = {"alignment": r"$\cos^2(W - W^0, \mu)$", "top_alignment": r"$\cos^2(v_1, \mu)$"}
+    return symbols.get(variable) or next(v.words for v in variables(tuple(MEASURES)) if v.name == variable)
 
 
 def _title(found: xr.Dataset, e: Experiment) -> str:
@@ -188,24 +190,35 @@ def _heat(found: xr.Dataset, e: Experiment, panel: _Panel, axes: Axes) -> Any:
     limits: dict[str, Any] = {}
     if panel.variable in _FRACTIONS:
         limits = {"vmin": 0.0, "vmax": 0.5 if panel.variable == "test_error" else 1.0}
+    elif panel.variable.endswith("_loss"):
+        limits = {"vmin": 0.0, "vmax": max(math.log(2), float(np.nanmin(mean, initial=0.0)))}
     axes.set_facecolor("0.88")
     across, up = np.argsort(x), np.argsort(y)
     mesh = axes.pcolormesh(
         _edges(x[across]), _edges(y[up]), mean[up][:, across], cmap="viridis", rasterized=True, **limits
     )
-    for values, set_scale, axis in ((x, axes.set_xscale, axes.xaxis), (y, axes.set_yscale, axes.yaxis)):
+    for values, axis in ((x, axes.xaxis), (y, axes.yaxis)):
         if _logarithmic(values):
-            set_scale("log")
-            if values.max() / values.min() < 30:
-                axis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(2, 0.5)))
-            else:
-                axis.set_minor_formatter(NullFormatter())
+            axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+            _tick(axis, float(values.max() / values.min()))
     axes.set_xlabel(_symbol(found, panel.x))
     axes.set_ylabel(_symbol(found, panel.y))
     at = ", ".join(f"{label(k)} = {v:.4g}" for k, v in panel.at.items())
     name = panel.fit.criterion.name if panel.fit is not None else _ARM_WORDS.get(panel.arm or "", "")
     axes.set_title(f"{name}\n{at}" if at and name else name or at, fontsize=9.5)
     return mesh
+
+
+def _tick(axis: Axis, span: float) -> None:
+    """Plain numbers at 1, 2, 5 on a logarithmic axis, at powers of ten only where it spans many."""
+    if span > 2000:
+        axis.set_minor_formatter(NullFormatter())
+        return
+    axis.set_major_locator(
+        LogLocator(subs=(1.0, 2.0, 3.0, 5.0) if span < 20 else (1.0, 2.0, 5.0), numticks=30)
+    )
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _boundary(found: xr.Dataset, e: Experiment, panel: _Panel, axes: Axes) -> None:

@@ -22,10 +22,14 @@ __all__ = ["counts", "show_sweep", "summary", "write_csv"]
 
 def counts(found: xr.Dataset) -> dict[str, int]:
     """How many cells and seeds there are, were left out by refinement, were not finite, and failed."""
-    name = next(str(v) for v in found.data_vars)
-    total = math.prod(size for dim, size in found[name].sizes.items() if dim != "arm")
+    empty = None
+    for values in found.data_vars.values():
+        unknown = values.isnull()
+        unknown = unknown.all("arm") if "arm" in unknown.dims else unknown
+        empty = unknown if empty is None else empty & unknown
+    assert empty is not None
     failed = len(json.loads(found.attrs.get("failures", "{}")))
-    result = {"runs": total, "not_run": 0, "non_finite": 0, "failed": failed}
+    result = {"runs": empty.size, "not_run": int(empty.sum()) - failed, "non_finite": 0, "failed": failed}
     if "status" in found:
         status = found["status"].values
         result["not_run"] = int((status == NOT_RUN).all(axis=0).sum())
@@ -73,7 +77,7 @@ def write_csv(found: xr.Dataset, file: BinaryIO) -> None:
     names = [name for name in frame.index.names if name != "arm"]
     order = [*names, *(["arm"] if "arm" in frame.index.names else [])]
     frame = frame.reset_index().set_index(order).sort_index(kind="stable")
-    frame.to_csv(file, lineterminator="\n", float_format=repr)
+    frame.to_csv(file, lineterminator="\n", float_format=lambda value: repr(float(value)))
 
 
 def show_sweep(

@@ -432,3 +432,13 @@ def test_points_outward_narrow_the_interval() -> None:
     (found,) = find_boundaries(GRID, narrow, log=False)
     assert isinstance(found, Boundary)
     assert np.min(np.abs(GRID[run] - found.position)) <= STEP
+
+
+def test_half_of_the_runs_at_the_last_point_is_not_the_end() -> None:
+    """A fit on the edge of the points run asks for the next one."""
+    x = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+    half, none, every = np.repeat([0.0, 1.0], 5), np.zeros(10), np.ones(10)
+    unknown = np.full(10, np.nan)
+    assert next_points(x, [[unknown, none, half, unknown, unknown]], width=1e-9) == [(0, 3)]
+    (found,) = find_boundaries(x, [[unknown, none, half, every, unknown]])
+    assert found.reason == ""

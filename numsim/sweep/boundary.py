@@ -481,6 +481,8 @@ def _refine(line: _Line, u: Floats, run: npt.NDArray[np.int64], draws: Floats, w
         # Even if the interval is narrow, unless it is a gap: between points far apart the least width, a
         # quarter of a spacing, is an assumption, which only closer points can confirm.
         return [int(run[split - 1] + run[split]) // 2]
+    if line.side and (beside := (run[-1] + 1, run[0] - 1)[line.side < 0]) in range(u.size):
+        return [int(beside)]  # half of the runs there succeed: the fit is at the edge
     low, high = _interval(*_bootstrap(line, draws), line.seeds)
     if math.isnan(line.t) or high - low < width:
         return []
