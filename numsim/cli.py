@@ -267,7 +267,7 @@ def plot(
     from .plotting import load_figure, picture_kind, write_figure
 
     if path.is_dir():
-        path = path / ("result.nc" if (path / "result.nc").exists() else "results.nc")
+        path = path / ("results.nc" if (path / "results.nc").exists() else "result.nc")
     target = path.parent / "figure.png" if out is None else out
     try:
         picture_kind(target)

@@ -163,13 +163,13 @@ def _symbol(found: xr.Dataset, name: str) -> str:
 
 
 def _logarithmic(values: Floats) -> bool:
-    """Whether the spacing is nearer to geometric than to arithmetic."""
-    if len(values) < 3:
-        return bool(np.all(values > 0) and values.max() / values.min() > 5)
-    if not np.all(values > 0):
+    """Whether an axis is: positive values over a factor 2, unless they are evenly spaced."""
+    if not np.all(values > 0) or values.max() < 2 * values.min():
         return False
-    spread = [float(np.ptp(np.diff(v)) / np.mean(np.abs(np.diff(v)))) for v in (np.log(values), values)]
-    return spread[0] < spread[1]
+    steps = np.diff(np.sort(values))
+    return (
+        bool(np.ptp(steps) > 1e-6 * steps.max()) if len(steps) > 1 else bool(values.max() > 5 * values.min())
+    )
 
 
 def _edges(values: Floats) -> Floats:
@@ -247,7 +247,8 @@ def _boundary(found: xr.Dataset, e: Experiment, panel: _Panel, axes: Axes) -> No
             words = f"theory: {CURVES[curve].words}"
             axes.plot(x[known], shown, label=words, markevery=every, zorder=7, path_effects=_HALO, **style)
     axes.set_ylim(low, high)
-    if text := exponent_text(fit):
+    in_other_units = {panel.x, panel.y} & set(json.loads(found.attrs.get("shown", "{}")))
+    if not in_other_units and (text := exponent_text(fit)):
         what = f"{_short(panel.y)} $\\propto$ {_short(panel.x)}$^b$, $b$ = {text}"
         axes.text(
             0.5,

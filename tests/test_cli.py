@@ -86,8 +86,8 @@ def _document(text: str) -> dict[str, Any]:
         (["--seed", "x"], ["--seed", "integer"]),
         (["--bogus"], ["--bogus", "numsim --help"]),
         (["headline", "headline"], ["unexpected", "headline"]),
-        (["nowhere"], ["nowhere", "nearest: headline"]),
-        (["nowhere.toml"], ["nowhere.toml", "no such file"]),
+        (["hedline"], ["hedline", "nearest: headline"]),
+        (["hedline.toml"], ["hedline.toml", "no such file"]),
         (["syntax.toml"], ["syntax.toml", "line 2, column 7"]),
         (["binary.toml"], ["binary.toml", "UTF-8"]),
         (["folder.toml"], ["folder.toml", "is a directory"]),
@@ -281,7 +281,7 @@ def test_plot(call: Call, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nowhere/result.nc"], "cannot read nowhere/result.nc: no such file"),
+        (["hedline/result.nc"], "cannot read hedline/result.nc: no such file"),
         (["."], "cannot read result.nc: no such file"),
         (["empty.nc"], "empty.nc is not a result saved by numsim"),
         (["empty.nc", "--out", "picture.jpg"], "expected .png, .pdf or .svg"),

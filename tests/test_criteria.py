@@ -140,9 +140,8 @@ def test_theory_beside_the_measured_boundary() -> None:
     positions = fit.theory["direct"]
     assert np.all(np.diff(positions) < 0)
     document = fit.as_dict()
-    used = [
-        k for k, b in enumerate(fit.boundaries) if not b.reason
-    ]  # the lines the measured one is fitted on
+    # The lines that the measured exponent is fitted on.
+    used = [k for k, b in enumerate(fit.boundaries) if not b.reason]
     slope = np.polyfit(np.log(fit.lines[used]), np.log(positions[used]), 1)[0]
     assert document["predicted_exponent"]["direct"] == pytest.approx(slope, rel=tolerances.SOLVED)
     assert [row["predicted"]["direct"] for row in document["boundary"]] == positions.tolist()
