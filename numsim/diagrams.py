@@ -237,7 +237,8 @@ def _boundary(found: xr.Dataset, e: Experiment, panel: _Panel, axes: Axes) -> No
         bottom, middle, top = (_axis_units(found, e, panel.y, ends[order, k]) for k in range(3))
         axes.fill_between(x[order], bottom, top, color="white", alpha=0.45, linewidth=0, zorder=4)
         name = "measured boundary, 95 %"
-        axes.plot(x[order], middle, label=name, markerfacecolor="white", path_effects=_HALO, **_MEASURED)
+        style = {**_MEASURED, "markevery": max(1, len(order) // 25)}
+        axes.plot(x[order], middle, label=name, markerfacecolor="white", path_effects=_HALO, **style)
     for style, (curve, position) in zip(_THEORY, fit.theory.items(), strict=False):
         known = np.argsort(x)
         known = known[np.isfinite(position[known])]
@@ -279,7 +280,10 @@ def _totals(fitted: Sequence[Fit], axes: Axes) -> None:
         for positions in list(fit.theory.values())[:1]:
             words = f"{c.name}, theory"
             axes.plot(x, positions + more, color=color, linestyle=(0, (5, 2)), marker="x", label=words)
-    axes.set(xscale="log", yscale="log", ylabel="samples of both kinds, $n_0 + n$", title="samples in all")
+    axes.set(xscale="log", yscale="log", ylabel="samples of both kinds, $n_0 + n$")
+    axes.set_title("samples in all", fontsize=9.5)
+    for axis in (axes.xaxis, axes.yaxis):
+        _tick(axis, 10.0)
     axes.set_xlabel(label(fitted[0].criterion.against) if fitted else "")
     axes.legend(fontsize=7.5)
 

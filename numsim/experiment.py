@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,10 +70,26 @@ _STREAMS = (
 )
 
 
+class _Words(np.random.bit_generator.ISeedSequence):
+    """What a seed sequence gave once: cells of a sweep share seeds, and hashing costs ten times the rest."""
+
+    def __init__(self, words: npt.NDArray[np.uint64]) -> None:
+        self.words = words
+
+    def generate_state(self, n_words: int, dtype: npt.DTypeLike = np.uint32) -> npt.NDArray[Any]:
+        """The words that PCG64 asks for."""
+        return self.words
+
+
+@lru_cache(maxsize=2**14)
+def _words(seed: int, stream: str) -> _Words:
+    sequence = np.random.SeedSequence(seed, spawn_key=(_STREAMS.index(stream),))
+    return _Words(sequence.generate_state(4, np.uint64))
+
+
 def generator(seed: int, stream: str) -> np.random.Generator:
     """The random generator of one purpose in the run with this seed."""
-    sequence = np.random.SeedSequence(seed, spawn_key=(_STREAMS.index(stream),))
-    return np.random.Generator(np.random.PCG64(sequence))
+    return np.random.Generator(np.random.PCG64(_words(seed, stream)))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -267,19 +266,34 @@ def _predicted(
     threshold = criterion.at_most if criterion.at_most is not None else criterion.at_least
     level = 0.5 if probability or threshold is None else threshold
     axis = np.log(points) if _log(points) else points
-    lines = dataset[criterion.against].values
-    found = np.full(len(lines), np.nan)
-    for k, line in enumerate(lines):
+    found = np.full(dataset.sizes[criterion.against], np.nan)
+    for k, line in enumerate(dataset[criterion.against].values):
         place = settings_at(dataset, {**criterion.at, **group, criterion.against: line.item()})
-        values = np.full(len(points), np.nan)
-        for j, point in enumerate(points):
-            with suppress(ValueError):  # a cell that cannot be, or of which theory has nothing to say
-                cell = {**place, criterion.along: float(point)}
-                values[j] = predict(experiment.replace(cell).resolved()) - level
-        passed = np.flatnonzero(values[:-1] * values[1:] <= 0)
-        if len(passed):
-            j = int(passed[0])
-            share = values[j] / (values[j] - values[j + 1]) if values[j] != values[j + 1] else 0.5
-            at = axis[j] + share * (axis[j + 1] - axis[j])
-            found[k] = math.exp(at) if _log(points) else at
+
+        def excess(j: int, place: Mapping[str, float] = place) -> float:
+            try:
+                return (
+                    predict(experiment.replace({**place, criterion.along: float(points[j])}).resolved())
+                    - level
+                )
+            except ValueError:  # a cell that cannot be, or of which theory has nothing to say
+                return math.nan
+
+        low, high = 0, len(points) - 1
+        below, above = excess(low), excess(high)
+        while high - low > 1 and math.isnan(below):  # theory may begin, or end, inside the axis
+            low, below = low + 1, excess(low + 1)
+        while high - low > 1 and math.isnan(above):
+            high, above = high - 1, excess(high - 1)
+        if not below * above <= 0 or below == above:
+            continue
+        while high - low > 1:  # predictions pass the level once
+            middle = (low + high) // 2
+            value = excess(middle)
+            if value * below > 0:
+                low, below = middle, value
+            else:
+                high, above = middle, value
+        at = axis[low] + below / (below - above) * (axis[high] - axis[low])
+        found[k] = math.exp(at) if _log(points) else at
     return found

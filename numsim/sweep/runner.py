@@ -113,7 +113,8 @@ class Runner:
 
     def _keep(self, rows: Sequence[Row]) -> None:
         entries = [Entry(self.key(r.cell), r.seed, r.seconds, r.numbers, r.reason) for r in rows]
-        texts = {self.key(r.cell): self.grid.canonical(r.cell, self.measures) for r in rows}
+        cells = {r.cell for r in rows}
+        texts = {self.key(cell): self.grid.canonical(cell, self.measures) for cell in cells}
         self.ledger.add(entries, texts)
         self.computed += len(rows)
         self._failed.update((r.cell, r.seed) for r in rows if r.numbers is None)
