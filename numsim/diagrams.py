@@ -129,7 +129,7 @@ def _panels(found: xr.Dataset, axes: Sequence[str], fitted: Sequence[Fit]) -> li
     x, y, *others = axes
     arms: list[str | None] = [None]
     if "arm" in found[variable].dims:
-        arms = [arm for arm in ARMS if np.isfinite(found[variable].sel(arm=arm).values).any()]
+        arms = [arm for arm in ARMS if np.isfinite(found[variable].sel(arm=arm).values).any()] or [ARMS[-1]]
     places = [dict[str, float]()]
     for name in others:
         places = [{**place, name: value} for place in places for value in found[name].values.tolist()]

@@ -25,7 +25,7 @@ from .data import (
     draw_unlabelled,
     signal_noise_dictionary,
 )
-from .dynamics import Descent
+from .dynamics import NON_FINITE, Descent
 from .evaluation import TestResult, evaluate
 from .faults import ConfigError
 from .fresh_views import FreshDescent, FreshViews, pretrain_fresh_views
@@ -84,7 +84,7 @@ class _Words(np.random.bit_generator.ISeedSequence):
 @lru_cache(maxsize=2**14)
 def _words(seed: int, stream: str) -> _Words:
     sequence = np.random.SeedSequence(seed, spawn_key=(_STREAMS.index(stream),))
-    return _Words(sequence.generate_state(4, np.uint64))
+    return _Words(np.asarray(sequence.generate_state(4, np.uint64), dtype=np.uint64))
 
 
 def generator(seed: int, stream: str) -> np.random.Generator:
@@ -130,6 +130,13 @@ class Arm:
     filters: Floats
     descent: Descent | None
     test: TestResult
+
+    @property
+    def status(self) -> str:
+        """How training ended; also not finite if the trained network's outputs on test data are not."""
+        if self.descent is None or not np.isfinite([self.test.loss, self.test.error]).all():
+            return NON_FINITE
+        return self.descent.status
 
 
 @dataclass(frozen=True)

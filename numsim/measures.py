@@ -133,7 +133,7 @@ def _arm(arm: Arm | None) -> list[float]:
     descent, test = arm.descent, arm.test
     if descent is None:  # nothing finite to start from
         return [math.nan, test.loss, test.error, 0.0, NON_FINITE]
-    return [descent.loss, test.loss, test.error, descent.steps, STATUSES.index(descent.status) - 1]
+    return [descent.loss, test.loss, test.error, descent.steps, STATUSES.index(arm.status) - 1]
 
 
 def _pretraining(

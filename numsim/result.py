@@ -311,7 +311,7 @@ def _arm_result(simulation: Simulation, arm: Arm) -> ArmResult:
         test_error=test.error,
         test_error_se=test.error_se,
         steps=0 if descent is None else descent.steps,
-        status=NON_FINITE if descent is None else descent.status,
+        status=arm.status,
         _build=partial(_arm_trajectory, simulation.instance, arm),
     )
 

@@ -61,9 +61,8 @@ def test_heat_is_the_mean_over_seeds_and_blank_where_nothing_was_run() -> None:
     found = study._dataset((numbers, {}))
     direct = next(axes for axes in diagram(found).axes if axes.get_title() == "direct training")
     (mesh,) = direct.collections
-    values = np.ma.asarray(mesh.get_array()).reshape(
-        4, 3
-    )  # n up, SNR across; cells are numbered with n fastest
+    array: Any = mesh.get_array()
+    values = array.reshape(4, 3)  # n up, SNR across; cells are numbered with n fastest
     assert np.ma.is_masked(values[0, 0]) or math.isnan(values[0, 0])
     assert values[1, 1] == pytest.approx((0.3 + 2 * numbers[5, 1, 5]) / 3)
 

@@ -8,6 +8,7 @@ when two workers have died of it (KilledWorker), and the sweep then tries its ce
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from typing import Any
 
@@ -21,6 +22,7 @@ from .executors import Unreachable, WorkerDied
 __all__ = ["Cluster"]
 
 _CONNECT = 10.0  # seconds
+_PATIENCE = 60.0  # seconds without any worker
 
 
 class Cluster:
@@ -49,6 +51,7 @@ class Cluster:
                 f"scheduler: got {address} without workers, expected at least one; start some with "
                 f"dask worker {address}"
             ) from error
+        self._manned = time.monotonic()
         self._before = self._client.run_on_scheduler(_tolerate, 1)
 
     @property
@@ -72,7 +75,16 @@ class Cluster:
                 raise Unreachable(f"the Dask scheduler was lost ({_first(error)})") from error
         if self._client.status != "running":
             raise Unreachable(f"the Dask scheduler was lost (its client is {self._client.status})")
-        return [future for future in pending if future.status != "pending"]
+        # Lost: its worker died after it was finished; the scheduler has it run again.
+        return [future for future in pending if future.status not in ("pending", "lost")]
+
+    def _expect_workers(self) -> None:
+        """Raise Unreachable where there has been no worker for a while: nannies restart one within seconds."""
+        now = time.monotonic()
+        if self._client.scheduler_info(n_workers=-1)["workers"]:
+            self._manned = now
+        elif now - self._manned > _PATIENCE:
+            raise Unreachable(f"the Dask scheduler has had no workers for {_PATIENCE:g} s")
 
     def collect(self, handle: distributed.Future) -> list[Row]:
         """The rows of a future that is finished; cancelled and lost ones are nobody's result."""
@@ -80,12 +92,14 @@ class Cluster:
             try:
                 rows: list[Row] = handle.result(timeout=60)
             except Exception as error:  # it was finished, and its worker died before it was fetched
-                raise WorkerDied(_first(error)) from error
+                raise WorkerDied("its result was lost with its worker") from error
             return rows
+        if handle.status in ("pending", "lost"):  # since ``done``
+            raise WorkerDied("its result was lost with its worker")
         if handle.status == "error":
             reason = handle.exception(timeout=60)
             if isinstance(reason, KilledWorker):
-                raise WorkerDied(_first(reason))
+                raise WorkerDied("two Dask workers died of it")  # Dask's words name hosts
             raise Unreachable(f"the Dask workers cannot run a batch ({_first(reason)})")
         raise Unreachable(f"the Dask scheduler was lost (a batch is {handle.status})")
 

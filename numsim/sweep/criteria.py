@@ -78,7 +78,9 @@ class Criterion:
 
     def faults(self, grid: Grid, measures: tuple[str, ...]) -> list[str]:
         """What does not fit the sweep."""
-        where, found = f"sweep.boundary {self.name}", []
+        where = f"sweep.boundary {self.name}"
+        if found := self._kinds(where):
+            return found
         axes = {axis.name: axis.values for axis in grid.axes}
         for key, axis in (
             ("along", self.along),
@@ -118,6 +120,33 @@ class Criterion:
             found.append(f"{where}: got width {show(self.width)}, expected a number above 0")
         return found
 
+    def _kinds(self, where: str) -> list[str]:
+        """Fields that are not of their kind: nothing else can be said of those."""
+        text, numeric = "a name", "a finite number"
+        table = isinstance(self.at, Mapping)
+        kinds: list[tuple[str, Any, bool, str]] = [
+            *(
+                (n, getattr(self, n), isinstance(getattr(self, n), str), text)
+                for n in ("name", "along", "against", "variable")
+            ),
+            ("arm", self.arm, self.arm is None or isinstance(self.arm, str), text),
+            *(
+                (n, getattr(self, n), getattr(self, n) is None or _number(getattr(self, n)), numeric)
+                for n in ("at_most", "at_least", "width")
+            ),
+            ("at", self.at, table and all(map(_number, self.at.values())), "a table of axes, NAME = VALUE"),
+            ("rising", self.rising, isinstance(self.rising, bool), "true or false"),
+            (
+                "theory",
+                self.theory,
+                self.theory is None
+                or isinstance(self.theory, str)
+                or (isinstance(self.theory, Sequence) and all(isinstance(c, str) for c in self.theory)),
+                "a name, or a list of names",
+            ),
+        ]
+        return [f"{where}: got {n} {show(v)}, expected {kind}" for n, v, fine, kind in kinds if not fine]
+
     def groups(self, dataset: xr.Dataset) -> Iterator[dict[str, float]]:
         """Values of the axes that are not named: one boundary each."""
         named = {self.along, self.against, "seed", "arm", *self.at}
@@ -138,6 +167,10 @@ class Criterion:
         if self.arm:
             run = dataset["status"].sel(place).transpose(*order).values != NOT_RUN
         return np.where(run, good.astype(np.float64), np.nan)
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 class Fit(NamedTuple):

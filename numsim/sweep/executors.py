@@ -10,8 +10,12 @@ with it (or was beside one that did), ``Unreachable`` that there is nobody left 
 
 from __future__ import annotations
 
+import itertools
+import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Collection
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Protocol
@@ -63,24 +67,39 @@ class Here:
 
     workers, seconds, alone = 1, 0.1, False
 
-    def submit(self, batch: Batch) -> Batch:
-        """Keep it; it is run when it is collected, where Ctrl-C is heard."""
-        return batch
+    def __init__(self) -> None:
+        """Nothing is under way."""
+        self._batches: dict[int, Batch] = {}
+        self._numbers = itertools.count()
 
-    def done(self, pending: Collection[Batch], timeout: float) -> list[Batch]:
+    def submit(self, batch: Batch) -> int:
+        """Keep it; it is run when it is collected, where Ctrl-C is heard."""
+        number = next(self._numbers)
+        self._batches[number] = batch
+        return number
+
+    def done(self, pending: Collection[int], timeout: float) -> list[int]:
         """One of them."""
         return list(pending)[:1]
 
-    def collect(self, handle: Batch) -> list[Row]:
+    def collect(self, handle: int) -> list[Row]:
         """Run it."""
-        return run_batch(handle)
+        return run_batch(self._batches.pop(handle))
 
     def close(self) -> None:
         """Nothing to stop."""
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _follow(parent: int) -> None:
+    """Leave Ctrl-C to the parent, and end with it, even in the middle of a long run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class Processes:
@@ -99,7 +118,7 @@ class Processes:
         from loky import ProcessPoolExecutor
 
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(self.workers, initializer=_leave_interrupts_to_the_parent)
+            self._pool = ProcessPoolExecutor(self.workers, initializer=_follow, initargs=(os.getpid(),))
         future: Future[list[Row]] = self._pool.submit(run_batch, batch)
         return future
 

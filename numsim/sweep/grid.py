@@ -149,7 +149,8 @@ def _values(where: str, name: str, given: object, faults: list[str]) -> tuple[in
     found: list[int | float] = []
     for position, value in enumerate(values):
         checked, wrong = check_setting(name, value)
-        if wrong:
+        if wrong or checked is None:  # which a setting may be, and an axis not
+            wrong = wrong or "a number"
             faults.append(f"{where}[{position}]: got {show(value)}, expected {wrong}")
         else:
             found.append(checked)

@@ -71,6 +71,9 @@ class Ledger:
     def __init__(self, path: Path | None) -> None:
         """Check everything about the file before anything is written to it."""
         self.path = path
+        # Bytes of a file without a log, which may hold what the file lacks (opening makes one).
+        whole = path is not None and path.is_file() and not Path(f"{path}-wal").exists()
+        self._alone = path.stat().st_size if path is not None and whole else 0
         self._connection = self._open(path)
         try:
             with self._explained():
@@ -80,6 +83,8 @@ class Ledger:
             raise
 
     def _open(self, path: Path | None) -> sqlite3.Connection:
+        if path is not None and path.exists() and not os.access(path, os.W_OK):
+            raise LedgerError(f"cannot open {path}: it must not be written; choose another folder")
         try:
             return sqlite3.connect(
                 path or ":memory:", timeout=0.0, isolation_level=None, check_same_thread=False
@@ -124,7 +129,10 @@ class Ledger:
         (found,) = run("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise sqlite3.DatabaseError(found)
-        (physics,) = run("SELECT value FROM meta WHERE name = 'physics'").fetchone()
+        (page,) = run("PRAGMA page_size").fetchone()
+        if self._alone % page:  # SQLite reads what is missing of the last page as zeros
+            raise sqlite3.DatabaseError("its end is cut off")
+        (physics,) = run("SELECT value FROM meta WHERE name = 'physics'").fetchone() or ("unknown",)
         if physics != str(PHYSICS):
             raise LedgerError(
                 f"{self.path} holds numbers of physics version {physics}, this numsim computes version "
@@ -137,7 +145,7 @@ class Ledger:
         try:
             yield
         except sqlite3.Error as error:
-            text = str(error)
+            text = " ".join(str(error).split())
             if "locked" in text:
                 raise LedgerError(
                     f"{self.path} is in use by another sweep; wait for it, or choose another folder"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ __all__ = ["Progress", "Runner"]
 Progress = Callable[[int, int], None]
 """Called as progress(finished, wanted), in cells and seeds."""
 
-_SHARE = 400  # a batch is at most this part of the sweep: a kill loses one batch a worker
+_SHARE = 200  # times workers: what is under way, two batches a worker, is 1 % of the sweep at most
 _POLL = 0.5
 
 
@@ -62,15 +61,17 @@ class Runner:
         wanted = len(cells) * len(seeds)
         left = sum(len(task.seeds) for task in tasks)
         finished = wanted - left
-        largest = max(1, math.ceil(wanted / _SHARE)) if self.executor.alone else wanted
+        largest = max(1, wanted // (_SHARE * self.executor.workers)) if self.executor.alone else wanted
         queue, suspects = deque(tasks), deque[Task]()
         pending: dict[Any, Batch] = {}
         self._show(finished, wanted)
         while queue or suspects or pending:
             # After a death everything that was under way is suspect, and runs one at a time: the next death
             # is that one's own.
-            limit = 1 if suspects and self.executor.alone else 2 * self.executor.workers
-            while (queue or suspects) and len(pending) < limit:
+            while queue or suspects:
+                tried = any(self._suspected(batch) for batch in pending.values())
+                if len(pending) >= (1 if suspects or tried else 2 * self.executor.workers):
+                    break
                 batch = self._batch(suspects, 1) if suspects else self._batch(queue, self._size(largest))
                 pending[self.executor.submit(batch)] = batch
             for handle in self.executor.done(list(pending), _POLL):
@@ -82,6 +83,9 @@ class Runner:
                 self._keep(rows)
                 finished += len(rows)
                 self._show(finished, wanted)
+
+    def _suspected(self, batch: Batch) -> bool:
+        return any((t.cell, seed) in self._suspects for t in batch.tasks for seed in t.seeds)
 
     def _mourn(self, batch: Batch, suspects: deque[Task], words: str) -> list[Row]:
         """Suspect the runs of a batch whose worker died; one that did so before, now alone, has failed."""

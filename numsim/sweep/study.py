@@ -133,8 +133,8 @@ class Study:
 
     def _dataset(self, collected: tuple[Floats, dict[str, str]]) -> xr.Dataset:
         numbers, reasons = collected
-        coordinates: dict[str, Any] = {axis.name: list(axis.values) for axis in self.grid.axes}
-        tied = {name: (a.name, list(values)) for a in self.grid.axes for name, values in a.tied.items()}
+        coordinates: dict[str, Any] = {axis.name: _storable(axis.values) for axis in self.grid.axes}
+        tied = {name: (a.name, _storable(values)) for a in self.grid.axes for name, values in a.tied.items()}
         attributes: dict[str, str | int] = {
             "criteria": json.dumps([c.as_dict() for c in self.criteria]),
             "title": self.title,
@@ -150,6 +150,11 @@ class Study:
             experiment=self.grid.experiment,
             attributes=attributes,
         ).assign_coords(tied)
+
+
+def _storable(values: Sequence[int | float]) -> list[int | float]:
+    """Values of an axis as NetCDF 3 can hold them: whole numbers beyond 32 bits (dim) as exact floats."""
+    return [float(x) for x in values] if max(values) > MOST else list(values)
 
 
 def sweep(
@@ -206,15 +211,17 @@ def sweep(
 
 def prepared(folder: Path, resume: bool = True) -> Path:
     """The folder of a sweep, made if need be; ConfigError where there can be none."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(fault("out", show(str(folder)), "a folder; this is a file"))
-    if not resume and (folder / LEDGER).exists():
-        expected = "a folder without a ledger; resume = True goes on with this one"
-        raise ConfigError(fault("out", show(str(folder)), expected))
     try:
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(fault("out", show(str(folder)), "a folder; this is a file"))
+        if not resume and (folder / LEDGER).exists():
+            expected = "a folder without a ledger; resume = True goes on with this one"
+            raise ConfigError(fault("out", show(str(folder)), expected))
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+    except ConfigError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise ConfigError(fault("out", show(str(folder)), f"a folder that can be made ({reason})")) from error
     return folder
 

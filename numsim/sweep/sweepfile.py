@@ -61,8 +61,16 @@ def load_sweep(path: str | os.PathLike[str], overrides: Mapping[str, object] | N
     ]
     criteria = _criteria(table.get("boundary", []), faults)
     shown = table.get("show", {})
-    if not isinstance(shown, Mapping) or any(unit not in UNITS for unit in shown.values()):
+    if not isinstance(shown, Mapping) or any(unit not in list(UNITS) for unit in shown.values()):
         faults.append(fault("sweep.show", show(shown), f"a table of axes and units, {', '.join(UNITS)}"))
+    over = table.get("over", {})
+    faults += [
+        f"sweep.show: got {show(name)}, expected an axis of the sweep"
+        for name in (shown if isinstance(shown, Mapping) else ())
+        if not isinstance(over, Mapping) or name not in over
+    ]
+    if not isinstance(table.get("totals", False), bool):
+        faults.append(fault("sweep.totals", show(table["totals"]), "true or false"))
     measure = table.get("measure", "arms")
     measures = [measure] if isinstance(measure, str) else measure
     if not isinstance(measures, list):
