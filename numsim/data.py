@@ -155,8 +155,10 @@ class PatchDictionary:
 
     def with_bias(self) -> PatchDictionary:
         """The same with one more coordinate, 1 in every patch: a filter's weight there is its bias."""
-        ones = np.ones((len(self.vectors), 1))
-        return PatchDictionary(np.hstack([self.vectors, ones]), self.patches, self.labels)
+        entries, width = self.vectors.shape
+        vectors = np.ones((entries, width + 1))
+        vectors[:, :width] = self.vectors
+        return PatchDictionary(vectors, self.patches, self.labels)
 
 
 def signal_noise_dictionary(mu: Floats, labelled: Labelled) -> PatchDictionary:
@@ -169,8 +171,10 @@ def signal_noise_dictionary(mu: Floats, labelled: Labelled) -> PatchDictionary:
     vectors[0, : len(mu)] = mu
     vectors[1] = -vectors[0]
     vectors[2:] = labelled.noise
-    patches = np.stack([np.where(labelled.true_labels > 0, 0, 1), np.arange(2, n + 2)], axis=1)
-    return PatchDictionary(vectors, patches.astype(np.int64), labelled.labels)
+    patches = np.empty((n, 2), dtype=np.int64)
+    patches[:, 0] = labelled.true_labels <= 0
+    patches[:, 1] = np.arange(2, n + 2)
+    return PatchDictionary(vectors, patches, labelled.labels)
 
 
 def dense_dictionary(x: Floats, y: Floats) -> PatchDictionary:

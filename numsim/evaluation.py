@@ -65,12 +65,15 @@ def evaluate(
     flat = W.reshape(-1, W.shape[2])
     if not np.isfinite(flat).all():
         return TestResult(*[math.nan] * 4)
+    m = len(flat) // 2
     along = flat @ direction
-    across = flat - np.outer(along, direction) if projected else flat
+    across = flat - along[:, None] * direction if projected else flat
     factor = sigma_p * lower_factor(across)  # (2m, at most 2m)
-    shift = np.zeros(len(flat)) if bias is None else bias.reshape(-1)
-    weights = np.repeat([1.0, -1.0], len(flat) // 2) * (output_scale / (len(flat) // 2))
-    from_signal = np.array([activation(y * signal_norm * along + shift, q) @ weights for y in (1.0, -1.0)])
+    shift = np.zeros(2 * m) if bias is None else bias.reshape(-1)
+    weights = np.full(2 * m, output_scale / m)
+    weights[m:] *= -1.0
+    reach = signal_norm * along
+    from_signal = activation(np.stack([shift + reach, shift - reach]), q) @ weights
     block = min(_BLOCK, samples)
     readout = Readout(weights, shift, from_signal, float(q), float(flip_probability), np.empty(block))
     sums = np.array([0.0, 0.0, 0.0, 0.0, math.nan])

@@ -14,6 +14,8 @@ drawn, and becomes the new axis. When r = d there is no complement and (1) is or
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -32,8 +34,7 @@ class Space:
     """
 
     def __init__(self, dim: int, revealed: int = 1) -> None:
-        """Take the dimension and the axes in use, or raise ValueError."""
-        """Start with ``revealed`` axes in use."""
+        """Start with ``revealed`` axes in use, or raise ValueError."""
         if not 1 <= revealed <= dim:
             raise ValueError(
                 f"a space of dimension {dim} cannot have {revealed} revealed axes: give 1 <= revealed <= dim"
@@ -52,9 +53,9 @@ class Space:
         vectors = rng.standard_normal((count, before + fresh))
         if fresh:
             corner = vectors[:fresh, before:]  # lower triangular: row k reveals axis before + k
-            corner[:] = np.tril(corner)
+            corner[_above(fresh)] = 0.0
             freedom = float(self.dim - before) - np.arange(fresh)
-            corner[np.diag_indices(fresh)] = np.sqrt(rng.chisquare(freedom))
+            np.einsum("kk->k", corner)[:] = np.sqrt(rng.chisquare(freedom))
         if projected:
             vectors[:, 0] = 0.0
         self.revealed = before + fresh
@@ -68,6 +69,12 @@ class Space:
         return mu
 
 
+@lru_cache(maxsize=64)
+def _above(size: int) -> npt.NDArray[np.bool_]:
+    """The places above the diagonal of a square matrix."""
+    return np.triu(np.ones((size, size), dtype=np.bool_), 1)
+
+
 def pad(vectors: Floats, width: int) -> Floats:
     """Vectors (k, D) drawn before later axes were revealed, in (k, width) coordinates (zeros there)."""
     if vectors.shape[1] == width:
@@ -78,8 +85,15 @@ def pad(vectors: Floats, width: int) -> Floats:
 
 
 def lower_factor(vectors: Floats) -> Floats:
-    """The factor L (k, min(k, D)) of vectors = L Q (k, D), Q with orthonormal rows: equal inner products."""
-    return np.asarray(np.linalg.qr(vectors.T, mode="r")).T
+    """The factor L (k, min(k, D)) of vectors = L Q (k, D), Q with orthonormal rows: equal inner products.
+
+    LAPACK itself: around small matrices NumPy's wrapper costs more than the factorisation.
+    """
+    from scipy.linalg.lapack import dgeqrf
+
+    packed = dgeqrf(vectors.T)[0]
+    lower: Floats = np.triu(packed[: min(vectors.shape)]).T
+    return lower
 
 
 def compress(*vectors: npt.ArrayLike) -> tuple[Floats, ...]:

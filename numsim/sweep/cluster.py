@@ -79,7 +79,7 @@ class Cluster:
         return [future for future in pending if future.status not in ("pending", "lost")]
 
     def _expect_workers(self) -> None:
-        """Raise Unreachable where there has been no worker for a while: nannies restart one within seconds."""
+        """Raise Unreachable where there has been no worker for long; nannies restart one in seconds."""
         now = time.monotonic()
         if self._client.scheduler_info(n_workers=-1)["workers"]:
             self._manned = now
