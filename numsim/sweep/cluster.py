@@ -22,6 +22,7 @@ from .executors import Unreachable, WorkerDied
 __all__ = ["Cluster"]
 
 _CONNECT = 10.0  # seconds
+_SHORTEST = 0.3  # seconds of work in a batch
 _PATIENCE = 60.0  # seconds without any worker
 
 
@@ -29,7 +30,6 @@ class Cluster:
     """Connect to the scheduler at ``address``, or ("local") start a cluster of this machine's cores."""
 
     alone = False
-    seconds = 0.3  # of work in a batch: a scheduler spends about a millisecond on each
 
     def __init__(self, address: str) -> None:
         """Raise ConfigError where nobody answers, or nobody works."""
@@ -59,6 +59,11 @@ class Cluster:
         """How many batches can run at once, at the moment."""
         found = self._client.scheduler_info(n_workers=-1)["workers"].values()
         return max(1, sum(int(worker["nthreads"]) for worker in found))
+
+    @property
+    def seconds(self) -> float:
+        """Of work in a batch: each costs scheduler and client milliseconds, so 100 a second at most."""
+        return max(_SHORTEST, self.workers / 100)
 
     def submit(self, batch: Batch) -> distributed.Future:
         """Hand it to the scheduler."""

@@ -38,12 +38,15 @@ class Unreachable(Exception):
 class Executor(Protocol):
     """The part of concurrent.futures that a sweep needs, with names for what can go wrong.
 
-    seconds : of work that a batch should hold. alone : whether a worker's death spoils everything that is
+    alone : whether a worker's death spoils everything that is
     under way, not only its own batch.
     """
 
-    seconds: float
     alone: bool
+
+    @property
+    def seconds(self) -> float:
+        """How much work a batch should hold."""
 
     @property
     def workers(self) -> int:
