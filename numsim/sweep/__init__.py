@@ -3,11 +3,12 @@
     grid        axes, cells, and the hash that names a cell's numbers
     ledger      the record on the disk
     batches     what a worker does
-    executors   processes of this machine; cluster: Dask
+    executors   processes of this machine; cluster: Dask's
     runner      what is missing in the ledger, until all is there
     criteria    what counts as success; boundary: where it begins, exponents, refinement
     study       the whole
-    curves      where theory sees the boundary
+    curves      where theory sees the boundary; units: what axes are called
+    sweepfile   the table ``sweep`` of a file
 
 ``numsim.sweep`` is both this package and the function that runs a sweep: the module can be called.
 """

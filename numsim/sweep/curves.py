@@ -119,16 +119,18 @@ def _alignment(e: Experiment) -> float:
 
 
 def _relu(e: Experiment) -> float:
-    """Median over label draws of K1 (12) after max_steps; beta as after a kick if the first step outweighs
-    the start.
+    """Median over label draws of K1 (12) after max_steps.
 
+    beta lies between its values for filters that the first step kicks and for those that it does not, by the
+    share of that step in a filter's activation.
     x of K1 (11) for class j is beta (clean less flipped samples of j) SNR^2 sqrt(d / bearers of the label j).
     """
     n, m, p = e.finetuning.samples, e.network.filters, e.data.flip_probability
     scale, rate = e.network.output_scale, e.finetuning.learning_rate
     assert rate is not None
     first = rate * scale * e.noise_norm**2 / (2 * n * m)
-    inverse = inverse_active(m, kicked=first > e.relative_init_scale)
+    kicked = first / (first + e.relative_init_scale)
+    inverse = (1 - kicked) * inverse_active(m) + kicked * inverse_active(m, kicked=True)
     speed = memorisation_speed(
         np.array([1 / inverse]),
         samples=n,
@@ -170,5 +172,5 @@ CURVES = {
     "spectrum": Curve(_spectrum, False, "cos² of the limit, P2 and P6"),
     "transition": Curve(_transition, True, "transition, P2 (16)"),
     "alignment": Curve(_alignment, False, "descent in two variables, P5"),
-    "relu": Curve(_relu, False, "median test error, K1 (12)"),
+    "relu": Curve(_relu, False, "K1 (12), small initial filters"),
 }
