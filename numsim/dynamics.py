@@ -84,7 +84,7 @@ def descend(
     """Run ``loop`` from inner products (M, K) until a limit.
 
     record : how many states to keep at most; None: up to 200 in up to 64 MB. As many as max_steps + 1
-    keeps all; 0 keeps none.
+    keeps all.
     """
     filters, entries = inner.shape
     if record is None:
@@ -109,15 +109,15 @@ def descend(
         code = loop(state, descent.Limits(max_steps, float(threshold), pause), recorder)
         if progress is not None:
             progress(int(state.clock[0]), float(state.loss[0]))
-    return _finish(state, recorder, code, record)
+    return _finish(state, recorder, code)
 
 
-def _finish(state: descent.State, recorder: descent.Recorder, code: int, record: int) -> Descent:
-    kept = int(recorder.cursor[0]) if record else 0
+def _finish(state: descent.State, recorder: descent.Recorder, code: int) -> Descent:
+    kept = int(recorder.cursor[0])
     steps, losses = recorder.steps[:kept].copy(), recorder.losses[:kept].copy()
     states = recorder.states[:kept].copy()
     last, loss = int(state.clock[0]), float(state.loss[0])
-    if record and code != descent.NON_FINITE and steps[-1] != last:
+    if code != descent.NON_FINITE and steps[-1] != last:
         steps, losses = np.append(steps, last), np.append(losses, loss)
         states = np.concatenate([states, state.coefficients[None]])
     return Descent(STATUSES[code], last, loss, state.inner, state.coefficients, steps, losses, states)

@@ -254,7 +254,7 @@ def simulate(
     """Train and evaluate both arms on a given instance (``run`` without drawing it).
 
     seed : of fresh views and test samples, replaces ``experiment.seed``; record : states kept at most along
-    the way of each stage (None: up to 200; 0: none).
+    the way of each stage (None: up to 200).
     """
     e = experiment.resolved()
     stages = _Stages(e, instance, e.seed if seed is None else seed, record)
@@ -277,7 +277,7 @@ def pretrain_only(
     """The contrastive stage of ``simulate`` alone, for an instance that has unlabelled samples."""
     e = experiment.resolved()
     assert instance.unlabelled is not None
-    stages = _Stages(e, instance, e.seed if seed is None else seed, record=0)
+    stages = _Stages(e, instance, e.seed if seed is None else seed, record=2)
     watch = None if report is None else lambda step, loss: report("pre-training", step, loss)
     return stages.pretrain(instance.unlabelled, watch)
 

@@ -109,7 +109,7 @@ def measure(
     instance = draw(e, seed)
     simulation = None
     if "arms" in measures:
-        simulation = simulate(e, instance, seed, record=0, report=report)
+        simulation = simulate(e, instance, seed, record=2, report=report)
     found: list[float] = []
     for name in measures:
         if name == "arms":
