@@ -21,7 +21,13 @@ from numsim.sweep.curves import CURVES
 from numsim.sweep.grid import Grid, parse_axes
 from numsim.sweep.study import Study
 from numsim.sweep.sweepfile import load_sweep
-from numsim.theory import critical_strength, end_to_end_boundary, spectrum, success_probability
+from numsim.theory import (
+    critical_strength,
+    end_to_end_boundary,
+    memorised_alignment,
+    spectrum,
+    success_probability,
+)
 
 SNRS = [0.2, 0.4, 0.8]
 COUNTS = [4, 8, 16, 32, 64, 128, 256, 512]
@@ -126,6 +132,26 @@ def test_spectrum_and_transition_curves() -> None:
     assert CURVES["spectrum"].predict(e.resolved()) == limit.alignment
     at = e.replace({"data.snr": math.sqrt(limit.threshold / 100)})
     assert CURVES["transition"].predict(at.resolved()) == pytest.approx(0.5, rel=tolerances.SOLVED)
+
+
+def test_alignment_curve_goes_from_the_top_eigenvector_to_what_memorisation_leaves() -> None:
+    e = numsim.Experiment(pretraining={"stop_at_linear_end": False, "steps": 1})
+    start, end = (
+        CURVES["alignment"].predict(e.replace({"pretraining.steps": t}).resolved()) for t in (1, 600)
+    )
+    kappa = e.kappa
+    finite = 2 / e.pretraining.samples  # balanced classes against the limit of many samples
+    assert start == pytest.approx(2 * kappa / (1 + 2 * kappa), rel=finite)
+    assert end == pytest.approx(memorised_alignment(kappa), rel=finite)
+
+
+def test_relu_curve_falls_from_a_coin_toss_to_the_flips() -> None:
+    e = load_sweep("kou-heatmap").grid.experiment.replace({"data.dim": 600})
+    signals = [0.0, 1.0, 2.0, 4.0, 40.0]
+    errors = [CURVES["relu"].predict(e.replace({"data.signal_norm": s}).resolved()) for s in signals]
+    assert errors[0] == pytest.approx(0.5, abs=tolerances.SOLVED)
+    assert errors[-1] == pytest.approx(0.1, abs=tolerances.SOLVED)
+    assert np.all(np.diff(errors) < 0)
 
 
 def test_curves_say_nothing_where_theory_says_nothing() -> None:
