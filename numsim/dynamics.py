@@ -118,6 +118,6 @@ def _finish(state: descent.State, recorder: descent.Recorder, code: int) -> Desc
     states = recorder.states[:kept].copy()
     last, loss = int(state.clock[0]), float(state.loss[0])
     if code != descent.NON_FINITE and steps[-1] != last:
-        steps, losses = np.append(steps, last), np.append(losses, loss)
+        steps, losses = np.concatenate([steps, [last]]), np.concatenate([losses, [loss]])
         states = np.concatenate([states, state.coefficients[None]])
     return Descent(STATUSES[code], last, loss, state.inner, state.coefficients, steps, losses, states)

@@ -91,8 +91,10 @@ def lower_factor(vectors: Floats) -> Floats:
     """
     from scipy.linalg.lapack import dgeqrf
 
-    packed = dgeqrf(vectors.T)[0]
-    lower: Floats = np.triu(packed[: min(vectors.shape)]).T
+    rank = min(vectors.shape)
+    upper = dgeqrf(vectors.T)[0][:rank]
+    upper[:, :rank][_above(rank).T] = 0.0  # reflectors
+    lower: Floats = upper.T
     return lower
 
 
