@@ -10,18 +10,17 @@ import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from . import __version__
 from .config import Experiment
 from .experiment import check_memory
 from .measures import ARMS, FAILED, PHYSICS, STATUSES, blank, measure, variables
 from .threads import blas_threads, cores
+from .versions import versions
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -144,8 +143,7 @@ def dataset(
         attrs={
             "experiment": json.dumps(settings, sort_keys=True),
             "physics": PHYSICS,
-            "numsim": __version__,
-            **{name: version(name) for name in ("numpy", "scipy", "numba")},
+            **versions(),
             **(attributes or {}),
         },
     )

@@ -9,25 +9,24 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import __version__
 from .config import Experiment
 from .dynamics import NON_FINITE, STATUSES
 from .experiment import Arm, Instance, Pretrained, Simulation
 from .files import write_atomically
 from .prediction import compare
 from .theory import conditions
+from .versions import versions
 
 if TYPE_CHECKING:  # half a second, which a run that nobody plots or saves need not spend
     import xarray as xr
 
-__all__ = ["ArmResult", "PretrainingResult", "Result", "load_result"]
+__all__ = ["ArmResult", "PretrainingResult", "Result", "load_result", "plain_values"]
 
 SCHEMA = 1
 _ARM_NUMBERS = ("train_loss", "test_loss", "test_loss_se", "test_error", "test_error_se")
@@ -190,7 +189,7 @@ class Result:
             "theory": self.theory,
             "provenance": self.provenance,
         }
-        plain: dict[str, Any] = _plain(document)
+        plain: dict[str, Any] = plain_values(document)
         return plain
 
     def to_dataset(self) -> xr.Dataset:
@@ -221,7 +220,7 @@ class Result:
             "schema": SCHEMA,
             "config": json.dumps(self.experiment.as_dict()),
             "status": json.dumps(statuses),
-            "theory": json.dumps(_plain(self.theory)),
+            "theory": json.dumps(plain_values(self.theory)),
             "provenance": json.dumps(self.provenance),
         }
         return merged
@@ -343,21 +342,20 @@ def _pretraining_trajectory(instance: Instance, stage: Pretrained) -> xr.Dataset
 
 def _provenance() -> dict[str, str]:
     return {
-        "numsim": __version__,
-        **{name: version(name) for name in ("numpy", "scipy", "numba")},
+        **versions(),
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
 
 
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
     """The value with NumPy scalars as Python's, and NaN and infinities (not JSON) as None."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain_values(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain_values(item) for item in value]
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain_values(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -7,12 +7,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from .measures import FAILED, NON_FINITE, NOT_RUN, STATUSES
+from .result import plain_values
 from .sweep.criteria import Fit, exponent_text
+from .versions import versions
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,21 +52,11 @@ def summary(found: xr.Dataset, fitted: Sequence[Fit], *, computed: int, seconds:
         "failures": json.loads(found.attrs.get("failures", "{}")),
         "boundaries": [fit.as_dict() for fit in fitted],
         "physics": int(found.attrs["physics"]),
-        "versions": {name: found.attrs[name] for name in ("numsim", "numpy", "scipy", "numba")},
+        "versions": {name: found.attrs[name] for name in versions()},
         "seconds": seconds,
     }
-    plain: dict[str, Any] = _plain(document)
+    plain: dict[str, Any] = plain_values(document)
     return plain
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_csv(found: xr.Dataset, file: BinaryIO) -> None:

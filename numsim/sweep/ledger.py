@@ -14,15 +14,14 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .. import __version__
 from ..measures import PHYSICS
+from ..versions import versions
 
 __all__ = ["Entry", "Ledger", "LedgerError", "LedgerFull"]
 
@@ -116,8 +115,7 @@ class Ledger:
             "host": platform.node(),
             "processor": _processor(),
             "python": platform.python_version(),
-            "numsim": __version__,
-            **{name: version(name) for name in ("numpy", "scipy", "numba")},
+            **versions(),
         }
         started = datetime.now(UTC).isoformat(timespec="seconds")
         run("INSERT INTO sessions (started, machine) VALUES (?, ?)", (started, json.dumps(machine)))

@@ -121,10 +121,11 @@ class Study:
         numbers = np.empty((self.grid.size, len(self.seeds), size(self.measures)))
         numbers[:] = blank(self.measures, NOT_RUN)
         reasons: dict[str, str] = {}
+        failed = blank(self.measures, FAILED)
         for cell in sorted(chosen):
             known = ledger.numbers(runner.key(cell))
             for k, seed in enumerate(self.seeds):
-                numbers[cell, k] = known.get(seed, blank(self.measures, FAILED))
+                numbers[cell, k] = known.get(seed, failed)
             if len(known) < len(self.seeds):
                 why = ledger.reasons(runner.key(cell))
                 place = ", ".join(f"{name} = {value}" for name, value in self.grid.overrides(cell).items())
