@@ -14,10 +14,10 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 try:
     import typer
@@ -172,7 +172,6 @@ def sweep(
     except Unreachable as error:
         raise _Failure(f"{error}; {again}", code=INCOMPLETE) from error
     from .diagrams import diagram
-    from .files import write_together
     from .sweep.criteria import sweep_fits
     from .sweep.study import netcdf
     from .sweep_tables import counts, show_sweep, summary, write_csv
@@ -188,9 +187,7 @@ def sweep(
         lambda file: drawn.savefig(file, format="png", dpi=150),
     )
     try:
-        with _writing(folder):
-            write_together(dict(zip((folder / name for name in _SWEEP_FILES), writers, strict=True)))
-        print(f"written: {folder}/{', '.join(_SWEEP_FILES)}", file=sys.stderr)
+        _write_files(folder, _SWEEP_FILES, writers)
     finally:
         if as_json:
             print(json.dumps(document, allow_nan=False))
@@ -460,7 +457,6 @@ def _writing(path: Path) -> Iterator[None]:
 
 def _save(result: Result, summary: dict[str, Any], out: Path) -> None:
     """Write all three files or none: a folder never holds files of different runs."""
-    from .files import write_together
     from .plotting import figure
 
     text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
@@ -470,9 +466,16 @@ def _save(result: Result, summary: dict[str, Any], out: Path) -> None:
         lambda file: file.write(text.encode()),
         lambda file: drawn.savefig(file, format="png", dpi=150),
     )
-    with _writing(out):
-        write_together(dict(zip((out / name for name in _FILES), writers, strict=True)))
-    print(f"written: {out}/{', '.join(_FILES)}", file=sys.stderr)
+    _write_files(out, _FILES, writers)
+
+
+def _write_files(folder: Path, names: Sequence[str], writers: Sequence[Callable[[BinaryIO], object]]) -> None:
+    """Write all files into the folder, or none."""
+    from .files import write_together
+
+    with _writing(folder):
+        write_together(dict(zip((folder / name for name in names), writers, strict=True)))
+    print(f"written: {folder}/{', '.join(names)}", file=sys.stderr)
 
 
 def _show(result: Result, summary: dict[str, Any], as_json: bool) -> None:
