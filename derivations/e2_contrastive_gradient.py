@@ -13,7 +13,7 @@ from numsim.derivations.roundoff import EPS, Deviations, complex_gradient, diffe
 from numsim import info_nce, power_matrix, pretrain, reference
 from numsim._kernels.descent import TILE, exp_in_place
 from numsim.claims import Claim, Evidence, Outcome, Trials, equals
-from numsim.contrastive import alignment, top_eigenpairs
+from numsim.contrastive import alignment, block_size, top_eigenpairs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -118,13 +118,35 @@ def _many(rng: np.random.Generator, found: Deviations) -> None:
     twin, expected = reference.info_nce(W, z, z_aug)
     found.add("many samples, loss", loss, twin)
     found.add("many samples, gradient", gradient, expected)
-    for largest in (0.3465, 0.347, 0.45, 0.6, 1.0, 20.0, 700.0):
+    for largest in (0.0043, 0.0044, 0.3465, 0.347, 0.45, 0.6, 1.0, 20.0, 700.0):
         x = np.concatenate([np.linspace(-largest, largest, TILE - 1), rng.uniform(-largest, largest, 1)])
         for scale in (1.0, 2.5):
             ours = x / scale
             arguments = ours * scale
             exp_in_place(ours, scale, largest, np.empty(TILE))
             found.add("exponential of the kernel", ours / np.exp(arguments), np.ones(TILE))
+
+
+def _blocks(rng: np.random.Generator, found: Deviations) -> None:
+    """So many samples and filters that S and the Gram matrix come in blocks, of unequal size."""
+    filters, n = 200, 75
+    assert block_size(filters, n) < n
+    W, z, z_aug = _views(rng, n=n, filters=filters, width=4)
+    for size in (0.003, 0.3, 5.0, 400.0):
+        W *= np.sqrt(size / _largest_exponent(W, z, z_aug))
+        scale = (1.0 + size) * float(np.max(np.abs(W)))
+        loss, gradient = info_nce(W, z, z_aug)
+        twin, expected = reference.info_nce(W, z, z_aug)
+        found.add("blocks of samples, loss", loss, twin, 1.0 + size)
+        found.add("blocks of samples, gradient", gradient, expected, scale)
+    W *= np.sqrt(0.01 / _largest_exponent(W, z, z_aug))
+    settings: dict[str, Any] = {"learning_rate": 0.05, "max_steps": 3, "stop_at_linear_end": False}
+    twins = reference.pretrain(W, z, z_aug, temperature=1.0, **settings)
+    last, run = pretrain(W, z, z_aug, **settings)
+    found.add("blocks of the Gram matrix, filters", last, twins.filters[-1])
+    found.add("blocks of the Gram matrix, losses", run.recorded_losses, twins.losses)
+    both = np.concatenate([z, z_aug])
+    found.add("blocks of the Gram matrix, inner products", run.inner, twins.filters[-1] @ both.T)
 
 
 def _descents(rng: np.random.Generator, found: Deviations) -> tuple[int, int]:
@@ -241,6 +263,7 @@ def check(trials: Trials, *, positive: float = 1.0, shared: bool = True) -> Outc
             _gradients(rng, found)
             _special_points(found)
             _many(rng, found)
+            _blocks(rng, found)
             _power_matrix(rng, found)
             good, all_ = _descents(rng, found)
             right, expected, repeats = right + good, expected + all_, repeats + 1

@@ -14,6 +14,8 @@ All filters share the same symmetric map: dL/dw_r = H(W) w_r (theory.md section 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -35,17 +37,90 @@ LINEAR_END = 0.3
 """The linear stage ends at the first step with max |s_ii'| / temperature above this."""
 
 
-def contrastive_buffers(filters: int, n: int) -> descent.ContrastiveBuffers:
+_SMALL_PRODUCT = 1e6
+"""Multiplications up to which OpenBLAS multiplies operands where they lie, on one thread.
+
+Larger products repack both operands first, which with few filters costs as much as it saves: a step at
+n0 = 1000 and 64 filters reaches 44 GFlop/s in one product with the Gram matrix and 48 in products of this
+size (55 is the machine's best; benchmarks/README.md has the ladder)."""
+
+_FEW_FILTERS = 200  # repacking is paid back by more than these
+_LARGE_BLOCK, _THREADED_BLOCK = 512, 1024
+
+
+def block_size(filters: int, n: int, threads: int = 1) -> int:
+    """Samples a block of S, for M filters, n samples and so many BLAS threads.
+
+    One thread: products stay small (``_SMALL_PRODUCT``). More: they are large enough to be shared out. What
+    a step needs beyond the Gram matrix is a few arrays of n by M and one block.
+    """
+    if threads > 1:
+        most = _THREADED_BLOCK
+    elif filters > _FEW_FILTERS:
+        most = _LARGE_BLOCK
+    else:
+        most = int(math.sqrt(_SMALL_PRODUCT / filters))
+    if n <= most:
+        return n
+    even = -(-n // -(-n // most))
+    return min(-(-even // 8) * 8, most)  # rows that start on a cache line
+
+
+def _gram_in_one(filters: int, n: int, threads: int) -> bool:
+    """Whether a step multiplies with the whole Gram matrix (2n, 2n): it is small, or is shared out."""
+    return filters * (2 * n) ** 2 <= _SMALL_PRODUCT or (threads > 1 and n <= _THREADED_BLOCK)
+
+
+def contrastive_buffers(filters: int, n: int, threads: int = 1) -> descent.ContrastiveBuffers:
     """Scratch arrays of one pre-training step for M filters and n samples."""
+    block = block_size(filters, n, threads)
+    transposed = 0 if block == n else n  # with one block nothing pulls on two sides
     return descent.ContrastiveBuffers(
-        np.empty((filters, n)),
-        np.empty((filters, n)),
-        np.empty((n, n)),
-        np.empty((4, n)),
-        np.empty(descent.TILE),
-        np.empty((filters, 2 * n)),
-        np.empty((filters, 2 * n)),
+        block=block,
+        anchor=np.empty(filters * n),
+        anchor_rows=np.empty((transposed, filters)),
+        similarity=np.empty(block * block),
+        rows=np.empty((5, n)),
+        bits=np.empty(descent.TILE),
+        ones=np.ones(block),
+        pull=np.empty((filters, n)),
+        pull_rows=np.empty((transposed, filters)),
+        increments=np.empty((filters, 2 * n)),
+        increment_rows=np.empty((2 * n, filters)),
+        left=np.empty(filters * block),
+        product=np.empty(2 * filters * n),
+        sums=np.empty((block, filters)),
     )
+
+
+def _gram(z: Floats, z_aug: Floats, filters: int, threads: int) -> Floats:
+    """The Gram matrix of [z; z~] as the kernel takes it, flat: whole, or one triangle of its blocks.
+
+    Vectors drawn early have zeros on the axes revealed later: the products of a panel of rows stop at its
+    last axis, which spares up to two thirds of them.
+    """
+    n = len(z)
+    if _gram_in_one(filters, n, threads):
+        both = np.concatenate([z, z_aug])
+        whole: Floats = both @ both.T
+        return whole.reshape(-1)
+    size = block_size(filters, n, threads)
+    starts = range(0, n, size)
+    panels = [(views, start) for views in (z, z_aug) for start in starts]
+    widths = [min(size, n - start) for _, start in panels]
+    gram = np.empty(sum(width * sum(widths[i:]) for i, width in enumerate(widths)))
+    done = 0
+    for views, start in panels:
+        rows = views[start : start + size]
+        axes = int(np.max(np.flatnonzero(rows.any(axis=0)), initial=-1)) + 1
+        later = [z[start:], z_aug] if views is z else [z_aug[start:]]
+        for others in later:
+            products = rows[:, :axes] @ others[:, :axes].T
+            for first in range(0, len(others), size):
+                block = products[:, first : first + size]
+                gram[done : done + block.size].reshape(block.shape)[:] = block
+                done += block.size
+    return gram
 
 
 def _checked_views(z: npt.ArrayLike, z_aug: npt.ArrayLike) -> tuple[Floats, Floats]:
@@ -104,8 +179,8 @@ def info_nce(
     n = len(z)
     inner = np.concatenate([W @ z.T, W @ z_aug.T], axis=1)
     buffers = contrastive_buffers(len(W), n)
-    descent.similarities(inner, buffers)
-    loss = descent.info_nce_increments(inner, temperature, buffers)
+    descent.set_anchors(inner, buffers)
+    loss = descent.info_nce_increments(inner, temperature, 1.0, buffers)
     if not (np.isfinite(loss) and np.isfinite(buffers.increments).all()):
         raise ValueError("similarities <F(z_i), F(z_i')> exceed the range of float64: scale W or z down")
     grad: Floats = (buffers.increments[:, :n] @ z + buffers.increments[:, n:] @ z_aug) / (n * temperature)
@@ -186,6 +261,7 @@ def pretrain(
     stop_at_linear_end: bool = True,
     record: int | None = None,
     progress: Progress | None = None,
+    threads: int = 1,
 ) -> tuple[Floats, Descent]:
     """Gradient descent on InfoNCE with one fixed view per sample.
 
@@ -199,6 +275,7 @@ def pretrain(
     max_steps : the most steps to take.
     stop_at_linear_end : stop at the first step with max |s_ii'| / temperature > 0.3, i' != i.
     record : states kept at most, evenly spaced (None: up to 200); progress : called as progress(step, loss).
+    threads : BLAS threads in force; more than one makes the products of a large step big enough to share.
 
     Returns
     -------
@@ -214,9 +291,8 @@ def pretrain(
     _check_temperature(temperature)
     check_rate(learning_rate)
     check_steps(max_steps)
-    both = np.concatenate([z, z_aug])
-    gram = both @ both.T
-    buffers = contrastive_buffers(len(W), len(z))
+    gram = _gram(z, z_aug, len(W), threads)
+    buffers = contrastive_buffers(len(W), len(z), threads)
 
     def loop(state: descent.State, limits: descent.Limits, recorder: descent.Recorder) -> int:
         return descent.pretrain(
@@ -225,13 +301,13 @@ def pretrain(
 
     run = descend(
         loop,
-        W @ both.T,
+        np.concatenate([W @ z.T, W @ z_aug.T], axis=1),
         max_steps=max_steps,
         threshold=LINEAR_END if stop_at_linear_end else 0.0,
         record=record,
         progress=progress,
     )
-    return run.filters(W, both), run
+    return run.filters(W, z, z_aug), run
 
 
 def alignment(moved: Floats, mu: Floats) -> float:

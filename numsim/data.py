@@ -23,7 +23,6 @@ __all__ = [
     "draw_labels",
     "draw_unlabelled",
     "draw_views",
-    "mix_views",
     "signal_noise_dictionary",
 ]
 
@@ -46,8 +45,11 @@ class Unlabelled:
         """z_i = y_i mu + xi_i and z~_i = y_i mu + xi~_i, each (n0, D): all a linear CNN sees."""
         if self.augmented is None:
             raise ValueError("fresh views are drawn at every step: there is no one set of augmented samples")
-        signal = self.labels[:, None] * mu
-        return signal + self.noise, signal + self.augmented
+        axes = mu != 0.0  # one, unless somebody rotated the space
+        sums = self.noise.copy(), self.augmented.copy()
+        for views in sums:
+            views[:, axes] += self.labels[:, None] * mu[axes]
+        return sums
 
 
 @dataclass(frozen=True)
@@ -66,20 +68,18 @@ def draw_labels(count: int, balanced: bool, rng: np.random.Generator) -> Floats:
     return np.where(rng.random(count) < 0.5, 1.0, -1.0)
 
 
-def mix_views(noise: Floats, independent: Floats, overlap: float) -> Floats:
-    """Augmented noise a xi + sqrt(1 - a^2) xi', again N(0, sigma_p^2 I): overlap a = 0 is the ideal view."""
-    mixed: Floats = overlap * noise + np.sqrt((1.0 - overlap) * (1.0 + overlap)) * independent
-    return mixed
-
-
 def draw_views(
     space: Space, noise: Floats, overlap: float, sigma_p: float, projected: bool, rng: np.random.Generator
 ) -> Floats:
-    """One augmented noise vector per sample, (n0, axes revealed afterwards)."""
-    independent = space.draw(len(noise), sigma_p, rng, projected=projected)
-    padded = np.zeros_like(independent)
-    padded[:, : noise.shape[1]] = noise
-    return mix_views(padded, independent, overlap)
+    """One augmented noise vector a xi + sqrt(1 - a^2) xi' per sample, again N(0, sigma_p^2 I).
+
+    xi' is independent; overlap a = 0 is the ideal view. Shape (n0, axes revealed afterwards).
+    """
+    views = space.draw(len(noise), sigma_p, rng, projected=projected)
+    if overlap:
+        views *= np.sqrt((1.0 - overlap) * (1.0 + overlap))
+        views[:, : noise.shape[1]] += overlap * noise
+    return views
 
 
 def draw_unlabelled(

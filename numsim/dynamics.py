@@ -50,14 +50,16 @@ class Descent:
     recorded_losses: Floats
     recorded_coefficients: Floats
 
-    def filters(self, start: Floats, vectors: Floats) -> Floats:
-        """The last iterate's filters (M, D) from the first's and the dictionary's vectors (K, D).
+    def filters(self, start: Floats, *vectors: Floats) -> Floats:
+        """The last iterate's filters (M, D) from the first's and the dictionary's vectors, (K, D) in all.
 
         NaN throughout if the descent did not stay finite.
         """
         if self.status == NON_FINITE:
             return np.full_like(start, np.nan)
-        return start + self.coefficients @ vectors
+        ends = np.cumsum([len(part) for part in vectors])[:-1]
+        parts = np.split(self.coefficients, ends, axis=1)
+        return start + sum(c @ v for c, v in zip(parts, vectors, strict=True))
 
 
 def check_rate(learning_rate: float) -> None:

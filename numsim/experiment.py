@@ -209,7 +209,9 @@ def check_memory(e: Experiment) -> None:
     m, n0, n = e.network.filters, e.pretraining.samples, e.finetuning.samples
     rows = 2 * m + 2 * n0 + n + 1
     width = min(e.data.dim, rows)
-    needed = 8.0 * (3 * rows * width + 5 * n0**2 + 2 * (n + 2) ** 2 + 6 * (2 * m) * (n + 2))
+    coordinates = (4 * n0 + 3 * (n + 2 * m + 2)) * width  # as drawn, and as sums of patches
+    grams = 2.2 * n0**2 + 2 * (n + 2) ** 2
+    needed = 8.0 * (coordinates + grams + 16 * m * (2 * n0 + n + 2))
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > available:
         raise ConfigError(
@@ -308,6 +310,7 @@ class _Stages:
                 stop_at_linear_end=settings.stop_at_linear_end,
                 record=self.record,
                 progress=progress,
+                threads=e.threads,
             )
         else:
             filters, descent = pretrain_fresh_views(
@@ -327,6 +330,7 @@ class _Stages:
                 max_steps=settings.steps,
                 stop_at_linear_end=settings.stop_at_linear_end,
                 progress=progress,
+                threads=e.threads,
             )
         moved = filters - pad(instance.filters, filters.shape[1])
         return Pretrained(filters, descent, alignment(moved, instance.mu))

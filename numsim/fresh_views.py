@@ -86,6 +86,7 @@ def pretrain_fresh_views(
     max_steps: int,
     stop_at_linear_end: bool,
     progress: Progress | None = None,
+    threads: int = 1,
 ) -> tuple[Floats, FreshDescent]:
     """Gradient descent on InfoNCE where every step draws its views.
 
@@ -99,21 +100,22 @@ def pretrain_fresh_views(
     start, squares = W, np.sum(noise**2, axis=1)
     gamma, rho = np.zeros(filters), np.zeros((filters, n))
     history = _History(int(np.clip(64e6 / (8 * filters * (n + 1)), 2, 200)))
-    buffers = contrastive_buffers(filters, n)
+    buffers = contrastive_buffers(filters, n, threads)
+    ceiling = LINEAR_END * temperature if stop_at_linear_end else np.inf
     step = 0
     while True:
         z, z_aug = _draw(W.shape[1], mu, labels, noise, views)
         W = pad(W, z.shape[1])
         inner = np.concatenate([W @ z.T, W @ z_aug.T], axis=1)
-        bound = descent.similarities(inner, buffers)
-        largest = descent.largest_similarity(buffers.similarity)
-        loss = float(descent.info_nce_increments(inner, temperature, buffers))
+        bound = descent.set_anchors(inner, buffers)
+        ended = bound > ceiling and descent.largest_similarity(buffers) > ceiling
+        loss = float(descent.info_nce_increments(inner, temperature, 1.0, buffers))
         if not (np.isfinite(loss) and np.isfinite(bound)):
             status = NON_FINITE
             W = np.full_like(W, np.nan)
             break
         status = ""
-        if stop_at_linear_end and largest / temperature > LINEAR_END:
+        if ended:
             status = STATUSES[descent.LINEAR_END]
         elif step >= max_steps:
             status = STATUSES[descent.MAX_STEPS]

@@ -17,7 +17,7 @@ from numsim.data import (
     draw_labelled,
     draw_labels,
     draw_unlabelled,
-    mix_views,
+    draw_views,
     signal_noise_dictionary,
 )
 from numsim.space import Space, pad
@@ -152,11 +152,16 @@ def test_fresh_views_are_not_kept() -> None:
         unlabelled.sums(np.zeros(41))
 
 
-def test_mixing_at_the_ends() -> None:
-    rng = np.random.default_rng(0)
-    noise, independent = rng.standard_normal((2, 3, 4))
-    assert np.array_equal(mix_views(noise, independent, 0.0), independent)
-    assert np.array_equal(mix_views(noise, independent, 1.0), noise)
+@pytest.mark.parametrize("projected", [True, False])
+def test_views_of_overlap_zero_are_new_draws_and_of_overlap_one_the_samples(projected: bool) -> None:
+    noise = Space(50).draw(3, 2.0, np.random.default_rng(0), projected=projected)
+    spaces = [Space(50, 4) for _ in range(3)]
+    rngs = [np.random.default_rng(1) for _ in spaces]
+    new = spaces[0].draw(3, 2.0, rngs[0], projected=projected)
+    assert np.array_equal(draw_views(spaces[1], noise, 0.0, 2.0, projected, rngs[1]), new)
+    assert np.array_equal(
+        draw_views(spaces[2], noise, 1.0, 2.0, projected, rngs[2]), pad(noise, new.shape[1])
+    )
 
 
 def test_sums_carry_the_label_on_the_signal() -> None:

@@ -1,7 +1,9 @@
 """The kernels against their naive twins: step by step along whole descents, and what only a kernel has."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +13,7 @@ from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
 import numsim
-from numsim import dynamics, reference
+from numsim import contrastive, dynamics, reference
 from numsim._kernels import descent
 from numsim.contrastive import info_nce
 from numsim.data import Labelled, dense_dictionary, signal_noise_dictionary
@@ -111,8 +113,9 @@ def test_pretraining_is_the_reference_step_by_step(
     }
     expected, disturbed = twins(lambda W: reference.pretrain(W, case.z, case.z_aug, **settings), case.W)
     W, run = numsim.pretrain(case.W, case.z, case.z_aug, record=max_steps + 1, **settings)
-    both = np.concatenate([case.z, case.z_aug])
-    filters = [case.W + c @ both for c in run.recorded_coefficients]
+    n = len(case.z)
+    moves = [c[:, :n] @ case.z + c[:, n:] @ case.z_aug for c in run.recorded_coefficients]
+    filters = [case.W + move for move in moves]
     np.testing.assert_array_equal(filters[-1], W)
     assert_follows(run, filters, expected, disturbed)
 
@@ -435,42 +438,111 @@ def test_the_exponential_scales_its_argument(values: list[float], scale: float) 
     np.testing.assert_allclose(exponential(x, scale), np.exp(scale * x), rtol=tolerances.EXPONENTIAL)
 
 
-def weights(path: Any, s: Floats, s_plus: Floats, temperature: float) -> tuple[Floats, Floats, Floats]:
-    """p + p^T, 1 - p_i+ and the loss of each row, by one of the two paths."""
-    similarity, rows = s.copy(), np.empty((4, len(s)))
-    rows[0] = s_plus
-    if path is descent._softmax_without_shift:
-        bound = float(max(np.abs(s).max(), np.abs(s_plus).max()))
-        path(similarity, temperature, bound, rows, np.empty(1024))
+def in_blocks_of(size: int) -> Any:
+    """Everything in blocks of at most ``size`` samples, the Gram matrix included."""
+    return patch.multiple(
+        contrastive, block_size=lambda filters, n, threads=1: min(size, n), _SMALL_PRODUCT=0.0
+    )
+
+
+def softmax(
+    P: Floats, P_aug: Floats, temperature: float, *, shifted: bool, block: int
+) -> tuple[Floats, Floats, Floats]:
+    """p + p^T, 1 - p_i+ and the sum of losses (1,), by one of the two paths and in blocks."""
+    n = P.shape[1]
+    with in_blocks_of(block):
+        buffers = contrastive.contrastive_buffers(len(P), n)
+    bound = descent.set_anchors(np.concatenate([P, P_aug], axis=1), buffers)
+    bound = max(bound, float(np.abs(buffers.rows[0]).max()))
+    if shifted:
+        loss = descent._totals_by_rows(temperature, buffers)
+        bound = np.inf
     else:
-        path(similarity, temperature, rows)
-    off = ~np.eye(len(s), dtype=bool)
-    return similarity[off], rows[1].copy(), rows[2].copy()
+        loss = descent._totals_without_shift(temperature, bound, buffers)
+    both = np.zeros((n, n))
+    for i, j in itertools.combinations_with_replacement(range(-(-n // buffers.block)), 2):
+        if (i, j) == (0, 0) and buffers.block < n:
+            buffers.similarity[:] = np.nan  # with several blocks nothing may be left over from the totals
+        part = descent._weight_block(i, j, temperature, bound, buffers).copy()
+        first, second = i * buffers.block, j * buffers.block
+        both[first : first + part.shape[0], second : second + part.shape[1]] = part
+        both[second : second + part.shape[1], first : first + part.shape[0]] = part.T
+    return both, buffers.rows[1].copy(), np.array([loss])
 
 
 @given(
     st.integers(1, 8),
+    st.integers(1, 9),
     SEEDS,
     st.sampled_from([0.1, 1.0, 7.0]),
-    st.sampled_from([1e-3, 0.346, 0.347, 1.0, 30.0, 290.0, 299.0]),
+    st.sampled_from([1e-3, 0.0043, 0.0044, 0.346, 0.347, 1.0, 30.0, 290.0, 299.0]),
 )
-def test_both_softmax_paths_agree(n: int, seed: int, temperature: float, size: float) -> None:
+def test_both_softmax_paths_agree(n: int, block: int, seed: int, temperature: float, size: float) -> None:
     rng = np.random.default_rng(seed)
-    P = rng.standard_normal((n, n))
-    s, s_plus = P @ P.T, np.einsum("ij,ij->i", P, rng.standard_normal((n, n)))
-    factor = size * temperature / max(np.abs(s).max(), np.abs(s_plus).max())
-    s, s_plus = s * factor, s_plus * factor
-    fast = weights(descent._softmax_without_shift, s, s_plus, temperature)
-    slow = weights(descent._softmax_by_rows, s, s_plus, temperature)
-    rtol = tolerances.roundoff(n, 1.0 + size)
+    P, P_aug = rng.standard_normal((2, n, n))
+    largest = max(np.sum(P**2, axis=0).max(), np.abs(np.sum(P * P_aug, axis=0)).max())
+    P, P_aug = (np.sqrt(size * temperature / largest) * array for array in (P, P_aug))
+    fast = softmax(P, P_aug, temperature, shifted=False, block=block)
+    slow = softmax(P, P_aug, temperature, shifted=True, block=block)
+    rtol = tolerances.roundoff(2 * n, 1.0 + size)
     for ours, theirs in zip(fast, slow, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=tolerances.TINY)
+    s, s_plus = P.T @ P, np.sum(P * P_aug, axis=0)
     rows = [reference.softmax_row(i, s, s_plus, temperature) for i in range(n)]
     p = np.array([row[1] for row in rows])
-    off = ~np.eye(n, dtype=bool)
-    np.testing.assert_allclose(fast[0], (p + p.T)[off], rtol=rtol, atol=tolerances.TINY)
+    p[np.eye(n, dtype=bool)] = 0.0
+    np.testing.assert_allclose(fast[0], p + p.T, rtol=rtol, atol=tolerances.TINY)
     np.testing.assert_allclose(fast[1], p.sum(axis=1), rtol=rtol, atol=tolerances.TINY)
-    np.testing.assert_allclose(fast[2], [-row[2] for row in rows], rtol=0, atol=rtol)
+    np.testing.assert_allclose(fast[2], [-sum(row[2] for row in rows)], rtol=0, atol=n * rtol)
+
+
+@given(case=experiments(), block=st.integers(1, 5), size=st.sampled_from([1e-6, 0.3, 3.0, 1e3, 1e5]))
+def test_blocks_change_nothing(case: Drawn, block: int, size: float) -> None:
+    """Loss, gradient and whole descents, in one block and in several, at similarities of any size."""
+    s, s_plus = reference.similarities(case.W, case.z, case.z_aug)
+    W = case.W * np.sqrt(size / max(np.abs(s).max(), np.abs(s_plus).max(), tolerances.TINY))
+    loss, grad = info_nce(W, case.z, case.z_aug)
+    with in_blocks_of(block):
+        blocked_loss, blocked_grad = info_nce(W, case.z, case.z_aug)
+    error = tolerances.roundoff(sum(case.z.shape), 1 + size)  # of an exponent, and so of a softmax weight
+    lengths = sum(np.linalg.norm(views, axis=1).sum() for views in (case.z, case.z_aug))
+    np.testing.assert_allclose(blocked_loss, loss, rtol=0, atol=error)
+    np.testing.assert_allclose(
+        blocked_grad, grad, rtol=0, atol=error * float(lengths**2 * np.linalg.norm(W, axis=1).max())
+    )
+
+
+def test_a_descent_in_blocks_is_the_descent_in_one() -> None:
+    case = reference.draw(np.random.default_rng(5), dim=30, unlabelled=11, init_scale=0.02)
+    settings: dict[str, Any] = {"learning_rate": 0.05, "max_steps": 40, "record": 41}
+    W, run = numsim.pretrain(case.W, case.z, case.z_aug, **settings)
+    assert run.steps > 5
+    for size in (1, 2, 4, 5, 10):
+        with in_blocks_of(size):
+            blocked, other = numsim.pretrain(case.W, case.z, case.z_aug, **settings)
+        assert (other.status, other.steps) == (run.status, run.steps)
+        atol = tolerances.roundoff(30 * run.steps, float(np.abs(W).max()))
+        np.testing.assert_allclose(blocked, W, rtol=0, atol=atol)
+        np.testing.assert_allclose(other.recorded_losses, run.recorded_losses, rtol=tolerances.roundoff(30))
+        np.testing.assert_allclose(
+            other.recorded_coefficients,
+            run.recorded_coefficients,
+            rtol=0,
+            atol=tolerances.roundoff(30 * run.steps),
+        )
+
+
+@pytest.mark.parametrize("filters", [1, 2, 20, 64, 200, 201, 1024])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_blocks_are_even_and_their_products_small(filters: int, threads: int) -> None:
+    for n in (2, 31, 32, 33, 100, 250, 999, 1000, 4000, 10_000):
+        size = contrastive.block_size(filters, n, threads)
+        assert 1 <= size <= n
+        rest = n % size
+        assert rest == 0 or rest > size - 8 * -(-n // size)  # the last block is not a sliver
+        if threads == 1 and filters <= 200:
+            assert filters * size**2 <= contrastive._SMALL_PRODUCT
+        assert size <= 1024
 
 
 @pytest.mark.parametrize("temperature", [0.01, 1.0, 50.0])

@@ -26,6 +26,8 @@ _LOG2E = 1.4426950408889634
 _LN2_HIGH = 6.93147180369123816490e-01
 _LN2_LOW = 1.90821492927058770002e-10
 _NEAR_ZERO = 0.3465  # ln(2)/2, rounded down
+_TINY = 0.0043
+NO_SHIFT = 300.0  # times the temperature: similarities whose exponentials, and their ratios, stay in range
 TILE = 1024  # entries of an exponential pass: tile and scratch (16 KiB) stay in the first-level cache
 
 
@@ -68,18 +70,28 @@ class Limits(NamedTuple):
 
 
 class ContrastiveBuffers(NamedTuple):
-    """Scratch of a pre-training step, allocated once.
+    """Scratch of a pre-training step, allocated once; no array is n by n unless ``block`` is n.
 
-    anchor, pull : (M, n); similarity : (n, n); rows : (4, n); bits : (1024,); increments, product : (M, 2n).
+    Samples come in blocks of ``block`` = b (the last may be smaller).
+    anchor : (M n,) P block by block, (M, b) each; anchor_rows, pull_rows : (n, M); similarity : (b b,);
+    rows : (5, n); bits : (1024,); pull : (M, n); increments : (M, 2n); increment_rows : (2n, M);
+    ones : (b,); left : (M b,); product : (2 M n,); sums : (b, M).
     """
 
+    block: int
     anchor: Floats
-    pull: Floats
+    anchor_rows: Floats
     similarity: Floats
     rows: Floats
     bits: Floats
+    pull: Floats
+    pull_rows: Floats
     increments: Floats
+    increment_rows: Floats
+    ones: Floats
+    left: Floats
     product: Floats
+    sums: Floats
 
 
 class LabelledTask(NamedTuple):
@@ -158,9 +170,17 @@ def exp_in_place(x: Floats, scale: float, largest: float, bits: Floats) -> None:
     The compiler does not vectorise a loop over libm's exp, which then is 40 % of a pre-training step;
     it does vectorise this one. exp(x) = 2^k exp(r) with k = round(x / ln 2), |r| <= ln(2)/2: adding
     1.5 * 2^52 rounds to an integer and leaves it in the low bits; ln 2 is split so that k * LN2_HIGH is
-    exact (Cody and Waite). In the linear stage every k is 0 and needs none of this. Relative error below
-    3 eps.
+    exact (Cody and Waite). In the linear stage every k is 0 and needs none of this, and through most of it
+    Taylor's polynomial of degree 5 is exact: r^6/720 < 1e-17. Relative error below 3 eps.
     """
+    if largest <= _TINY:
+        for k in range(x.size):
+            r = x[k] * scale
+            r2 = r * r
+            x[k] = (0.008333333333333333 * r + 0.041666666666666664) * (r2 * r2) + (
+                (0.16666666666666666 * r + 0.5) * r2 + (r + 1.0)
+            )
+        return
     if largest <= _NEAR_ZERO:
         for k in range(x.size):
             x[k] = _exp_near_zero(x[k] * scale)
@@ -178,127 +198,333 @@ def exp_in_place(x: Floats, scale: float, largest: float, bits: Floats) -> None:
 
 
 @kernel
-def _softmax_without_shift(
-    similarity: Floats, temperature: float, bound: float, rows: Floats, bits: Floats
-) -> None:
-    """Turn S (n, n) into p + p^T, while all |s| <= bound <= 300 temperature: exp stays in range.
+def _matrix(flat: Floats, rows: int, columns: int) -> Floats:
+    """The first entries of flat scratch as a matrix."""
+    return flat[: rows * columns].reshape(rows, columns)
 
-    E = exp(S / temperature) is symmetric, hence p_ij + p_ji = E_ij (1/D_i + 1/D_j) with the row totals
-    D, and column sums are row sums (additions down the columns are vectorised).
-    rows : positives s_i+ in [0]; on return 1 - p_i+ in [1] and the loss of the row in [2].
+
+@kernel
+def _anchor_block(buffers: ContrastiveBuffers, i: int) -> Floats:
+    """P of the i-th block of samples, (M, b_i)."""
+    filters, n = buffers.pull.shape
+    start = i * buffers.block
+    size = min(buffers.block, n - start)
+    return _matrix(buffers.anchor[filters * start :], filters, size)
+
+
+@kernel
+def set_anchors(inner: Floats, buffers: ContrastiveBuffers) -> float:
+    """What S = P^T P is made from, s_i+ into rows[0], s_ii into rows[1]; returns max_i s_ii.
+
+    inner (M, 2n) = [P | P~]. The bound max_i s_ii >= |s_ii'| is cheap and spares passes over S.
     """
-    n = similarity.shape[0]
-    negatives, positives, inverse = rows[1], rows[2], rows[3]
-    flat = similarity.reshape(n * n)
-    for start in range(0, n * n, TILE):
-        exp_in_place(flat[start : start + TILE], 1.0 / temperature, bound / temperature, bits)
-    for i in range(n):
-        negatives[i] = 0.0
-        similarity[i, i] = 0.0
-    for i in range(n):
-        row = similarity[i]
-        for j in range(n):
-            negatives[j] += row[j]
-    for i in range(n):
-        positives[i] = math.exp(rows[0, i] / temperature)
-        inverse[i] = 1.0 / (negatives[i] + positives[i])
-    for i in range(n):
-        row = similarity[i]
-        for j in range(n):
-            row[j] *= inverse[i] + inverse[j]
-    for i in range(n):
-        rows[2, i] = math.log1p(negatives[i] / positives[i])
-        rows[1, i] = negatives[i] * inverse[i]
-
-
-@kernel
-def _softmax_by_rows(similarity: Floats, temperature: float, rows: Floats) -> None:
-    """The same for similarities of any size: every row is shifted by its largest exponent."""
-    n = similarity.shape[0]
-    for i in range(n):
-        top = rows[0, i]
-        for j in range(n):
-            if j != i:
-                top = max(top, similarity[i, j])
-        positive = math.exp((rows[0, i] - top) / temperature)
-        negatives = 0.0
-        for j in range(n):
-            share = math.exp((similarity[i, j] - top) / temperature) if j != i else 0.0
-            similarity[i, j] = share
-            negatives += share
-        for j in range(n):
-            similarity[i, j] /= negatives + positive
-        behind = (top - rows[0, i]) / temperature
-        rows[1, i] = negatives / (negatives + positive)
-        if behind < 600.0:
-            rows[2, i] = math.log1p(negatives / positive)
-        else:  # the positive's exponential is on its way to underflow
-            rows[2, i] = behind + math.log(negatives + positive)
-    for i in range(n):
-        for j in range(i):
-            both = similarity[i, j] + similarity[j, i]
-            similarity[i, j] = both
-            similarity[j, i] = both
-
-
-@kernel
-def similarities(inner: Floats, buffers: ContrastiveBuffers) -> float:
-    """S = P^T P into buffers.similarity, s_i+ into rows[0]; returns max_i s_ii, which bounds all |s_ii'|."""
-    anchor, positive = buffers.anchor, buffers.rows[0]
-    filters, n = anchor.shape
-    anchor[:] = inner[:, :n]
-    np.dot(anchor.T, anchor, buffers.similarity)
+    filters, n = buffers.pull.shape
+    positive, square = buffers.rows[0], buffers.rows[1]
     for i in range(n):
         positive[i] = 0.0
-    bound = 0.0
+        square[i] = 0.0
+    for start in range(0, n, buffers.block):
+        anchors = _anchor_block(buffers, start // buffers.block)
+        for r in range(filters):
+            target, source = anchors[r], inner[r, start : start + anchors.shape[1]]
+            for i in range(target.size):
+                target[i] = source[i]
     for r in range(filters):
+        anchor, view = inner[r, :n], inner[r, n:]
         for i in range(n):
-            positive[i] += anchor[r, i] * inner[r, n + i]
+            positive[i] += anchor[i] * view[i]
+        for i in range(n):
+            square[i] += anchor[i] * anchor[i]
+    if buffers.block < n:
+        for i in range(n):
+            for r in range(filters):
+                buffers.anchor_rows[i, r] = inner[r, i]
+    bound = 0.0
     for i in range(n):
-        bound = max(bound, buffers.similarity[i, i])
+        bound = max(bound, square[i])
     return bound
 
 
 @kernel
-def largest_similarity(similarity: Floats) -> float:
-    """max over i' != i of |s_ii'| (0 for one sample)."""
-    n = similarity.shape[0]
+def _similarity_block(buffers: ContrastiveBuffers, i: int, j: int) -> Floats:
+    """The block (i, j) of S into scratch, (b_i, b_j)."""
+    left, right = _anchor_block(buffers, i), _anchor_block(buffers, j)
+    block = _matrix(buffers.similarity, left.shape[1], right.shape[1])
+    np.dot(left.T, right, block)
+    return block
+
+
+@kernel
+def largest_similarity(buffers: ContrastiveBuffers) -> float:
+    """max over i' != i of |s_ii'| (0 for one sample); needs ``set_anchors``."""
+    n = buffers.rows.shape[1]
+    blocks = (n + buffers.block - 1) // buffers.block
     largest = 0.0
-    for i in range(n):
-        for j in range(i):
-            largest = max(largest, abs(similarity[i, j]))
+    for i in range(blocks):
+        for j in range(i, blocks):
+            block = _similarity_block(buffers, i, j)
+            for a in range(block.shape[0]):
+                for b in range(a + 1 if i == j else 0, block.shape[1]):
+                    largest = max(largest, abs(block[a, b]))
     return largest
 
 
 @kernel
-def info_nce_increments(inner: Floats, temperature: float, buffers: ContrastiveBuffers) -> float:
-    """InfoNCE loss; n tau times the gradient's coefficients on z and z~ go to buffers.increments.
+def _exponentials(x: Floats, temperature: float, bound: float, bits: Floats) -> None:
+    """Replace x (N,) by exp(x / temperature), all |x| <= bound."""
+    for start in range(0, x.size, TILE):
+        exp_in_place(x[start : start + TILE], 1.0 / temperature, bound / temperature, bits)
 
-    inner (M, 2n) = [P | P~] with P = <w_r, z_i> and P~ = <w_r, z~_i>; needs ``similarities`` first.
+
+@kernel
+def _exponential_block(
+    i: int, j: int, temperature: float, bound: float, buffers: ContrastiveBuffers
+) -> Floats:
+    """The block (i, j) of E = exp(S / temperature) with 0 on the diagonal; all |s| <= bound."""
+    block = _similarity_block(buffers, i, j)
+    _exponentials(block.reshape(-1), temperature, bound, buffers.bits)
+    if i == j:
+        for a in range(block.shape[0]):
+            block[a, a] = 0.0
+    return block
+
+
+@kernel
+def _totals_without_shift(temperature: float, bound: float, buffers: ContrastiveBuffers) -> float:
+    """Row totals of the softmax while |s| <= bound <= 300 temperature (exp stays in range); the losses' sum.
+
+    rows : s_i+ in [0]; on return 1 - p_i+ in [1] and 1 / D_i in [2], D_i the row's total with its positive.
+    E is symmetric: column sums are row sums, and additions down the columns are vectorised; a block off the
+    diagonal has both.
+    """
+    rows = buffers.rows
+    n = rows.shape[1]
+    negatives, inverse, positives = rows[1], rows[2], rows[3]
+    for i in range(n):
+        negatives[i] = 0.0
+        positives[i] = rows[0, i]
+    _exponentials(positives, temperature, bound, buffers.bits)
+    count = (n + buffers.block - 1) // buffers.block
+    for i in range(count):
+        for j in range(i, count):
+            block = _exponential_block(i, j, temperature, bound, buffers)
+            columns = negatives[j * buffers.block :]
+            for a in range(block.shape[0]):
+                row = block[a]
+                for b in range(row.size):
+                    columns[b] += row[b]
+            if i < j:
+                sums = _matrix(buffers.product, 1, block.shape[0])[0]
+                np.dot(block, buffers.ones[: block.shape[1]], sums)
+                for a in range(sums.size):
+                    negatives[i * buffers.block + a] += sums[a]
+    # sum log(1 + x_i) = log1p(odds) with odds = prod (1 + x_i) - 1: one logarithm for many samples, and small
+    # losses keep their relative precision.
+    loss, odds = 0.0, 0.0
+    for i in range(n):
+        inverse[i] = 1.0 / (negatives[i] + positives[i])
+        ratio = negatives[i] / positives[i]
+        if ratio > 1e100:
+            loss += math.log1p(ratio)
+        else:
+            odds += ratio * (1.0 + odds)
+        if odds > 1e100:
+            loss += math.log1p(odds)
+            odds = 0.0
+        negatives[i] *= inverse[i]
+    return loss + math.log1p(odds)
+
+
+@kernel
+def _totals_by_rows(temperature: float, buffers: ContrastiveBuffers) -> float:
+    """The same for similarities of any size: row i is shifted by its largest exponent, left in rows[4].
+
+    1 / D_i in rows[2] is that of the shifted row.
+    """
+    rows, size = buffers.rows, buffers.block
+    n = rows.shape[1]
+    negatives, inverse, top = rows[1], rows[2], rows[4]
+    count = (n + size - 1) // size
+    for i in range(n):
+        top[i] = rows[0, i]
+        negatives[i] = 0.0
+    for i in range(count):
+        for j in range(i, count):
+            block = _similarity_block(buffers, i, j)
+            for a in range(i * size, i * size + block.shape[0]):
+                for b in range(j * size, j * size + block.shape[1]):
+                    if a != b:
+                        top[a] = max(top[a], block[a - i * size, b - j * size])
+                        top[b] = max(top[b], block[a - i * size, b - j * size])
+    for i in range(count):
+        for j in range(i, count):
+            block = _similarity_block(buffers, i, j)
+            for a in range(i * size, i * size + block.shape[0]):
+                for b in range(j * size, j * size + block.shape[1]):
+                    s = block[a - i * size, b - j * size]
+                    if a != b:
+                        negatives[a] += math.exp((s - top[a]) / temperature)
+                    if i != j:
+                        negatives[b] += math.exp((s - top[b]) / temperature)
+    loss = 0.0
+    for i in range(n):
+        behind = (top[i] - rows[0, i]) / temperature
+        positive = math.exp(-behind)
+        inverse[i] = 1.0 / (negatives[i] + positive)
+        if behind < 600.0:
+            loss += math.log1p(negatives[i] / positive)
+        else:  # the positive's exponential is on its way to underflow
+            loss += behind + math.log(negatives[i] + positive)
+        negatives[i] *= inverse[i]
+    return loss
+
+
+@kernel
+def _weight_block(i: int, j: int, temperature: float, bound: float, buffers: ContrastiveBuffers) -> Floats:
+    """The block (i, j) of p + p^T, symmetric with 0 on its diagonal, from the rows' totals.
+
+    With one block, S or E is still there; with more, it is computed anew: that costs what keeping n^2 / 2 of
+    them and reading them back would.
+    """
+    rows, n = buffers.rows, buffers.rows.shape[1]
+    shifted, single = bound > NO_SHIFT * temperature, buffers.block >= n
+    first, second = i * buffers.block, j * buffers.block
+    if single:
+        block = _matrix(buffers.similarity, n, n)
+    elif shifted:
+        block = _similarity_block(buffers, i, j)
+    else:
+        block = _exponential_block(i, j, temperature, bound, buffers)
+    inverse, top = rows[2], rows[4]
+    for a in range(block.shape[0]):
+        row, own = block[a], inverse[first + a]
+        if shifted:
+            for b in range(row.size):
+                forth = own * math.exp((row[b] - top[first + a]) / temperature)
+                back = inverse[second + b] * math.exp((row[b] - top[second + b]) / temperature)
+                row[b] = forth + back
+            if i == j:
+                row[a] = 0.0
+        else:
+            others = inverse[second : second + row.size]
+            for b in range(row.size):
+                row[b] *= own + others[b]
+    return block
+
+
+@kernel
+def _pulls(temperature: float, bound: float, buffers: ContrastiveBuffers) -> None:
+    """P (p + p^T) into buffers.pull (M, n), one triangle of blocks: each pulls on both its sides."""
+    filters, n = buffers.pull.shape
+    size = buffers.block
+    count = (n + size - 1) // size
+    if count == 1:
+        np.dot(_anchor_block(buffers, 0), _weight_block(0, 0, temperature, bound, buffers), buffers.pull)
+        return
+    buffers.pull[:] = 0.0
+    buffers.pull_rows[:] = 0.0
+    for i in range(count):
+        for j in range(i, count):
+            block = _weight_block(i, j, temperature, bound, buffers)
+            rows, columns = block.shape
+            product = _matrix(buffers.product, filters, columns)
+            np.dot(_anchor_block(buffers, i), block, product)
+            for r in range(filters):
+                target = buffers.pull[r, j * size : j * size + columns]
+                for b in range(columns):
+                    target[b] += product[r, b]
+            if i < j:
+                product = _matrix(buffers.product, rows, filters)
+                np.dot(block, buffers.anchor_rows[j * size : j * size + columns], product)
+                _add(product, buffers.pull_rows[i * size : i * size + rows])
+    for i in range(n):
+        for r in range(filters):
+            buffers.pull[r, i] += buffers.pull_rows[i, r]
+
+
+@kernel
+def info_nce_increments(inner: Floats, temperature: float, rate: float, buffers: ContrastiveBuffers) -> float:
+    """InfoNCE loss; rate n tau times the gradient's coefficients on z and z~ go to buffers.increments.
+
+    inner (M, 2n) = [P | P~] with P = <w_r, z_i> and P~ = <w_r, z~_i>; needs ``set_anchors`` first.
         on z_i   sum_i' (p_ii' + p_i'i) P_ri' + (p_i+ - 1) P~_ri
         on z~_i  (p_i+ - 1) P_ri.
     1 - p_i+ is the negatives' share, not a difference, and the loss of a row is log1p(negatives / positive):
     both keep their relative precision when the positive dominates.
     """
-    anchor, rows, increments = buffers.anchor, buffers.rows, buffers.increments
-    filters, n = anchor.shape
+    rows, increments = buffers.rows, buffers.increments
+    filters, n = buffers.pull.shape
     bound = 0.0
     for i in range(n):
-        bound = max(bound, max(buffers.similarity[i, i], abs(rows[0, i])))
-    if bound <= 300.0 * temperature:
-        _softmax_without_shift(buffers.similarity, temperature, bound, rows, buffers.bits)
+        bound = max(bound, max(rows[1, i], abs(rows[0, i])))
+    if bound <= NO_SHIFT * temperature:
+        loss = _totals_without_shift(temperature, bound, buffers)
     else:
-        _softmax_by_rows(buffers.similarity, temperature, rows)
-    loss: float = 0.0
-    for i in range(n):
-        loss += rows[2, i]
-    np.dot(anchor, buffers.similarity, buffers.pull)
+        loss = _totals_by_rows(temperature, buffers)
+    _pulls(temperature, bound, buffers)
     rest = rows[1]
+    for i in range(n):
+        rest[i] *= rate
     for r in range(filters):
+        pull, on_z, on_view = buffers.pull[r], increments[r, :n], increments[r, n:]
+        anchor, view = inner[r, :n], inner[r, n:]
         for i in range(n):
-            increments[r, i] = buffers.pull[r, i] - rest[i] * inner[r, n + i]
-            increments[r, n + i] = -(rest[i] * anchor[r, i])
+            on_z[i] = rate * pull[i] - rest[i] * view[i]
+        for i in range(n):
+            on_view[i] = -(rest[i] * anchor[i])
     return float(loss / n)
+
+
+@kernel
+def _add(source: Floats, target: Floats) -> None:
+    """target += source; flat, so that the compiler sees one long loop."""
+    a, b = source.reshape(-1), target.reshape(-1)
+    for k in range(a.size):
+        b[k] += a[k]
+
+
+@kernel
+def _multiply_blocks(inner: Floats, gram: Floats, buffers: ContrastiveBuffers) -> None:
+    """inner += increments @ Gram matrix, of which one triangle of blocks is kept.
+
+    gram : the blocks (a, b), a <= b, one after the other. z and z~ have ``count`` blocks each. A block of
+    the size chosen stays in the second-level cache while it acts on both its sides.
+    """
+    increments, increment_rows = buffers.increments, buffers.increment_rows
+    filters, n = buffers.pull.shape
+    for k in range(2 * n):
+        for r in range(filters):
+            increment_rows[k, r] = increments[r, k]
+    size = buffers.block
+    count = (n + size - 1) // size
+    done = 0
+    for a in range(2 * count):
+        start = a * size if a < count else n + (a - count) * size
+        rows = min(size, (n if a < count else 2 * n) - start)
+        sums = buffers.sums[:rows]
+        sums[:] = 0.0
+        left = _matrix(buffers.left, filters, rows)
+        for r in range(filters):
+            for k in range(rows):
+                left[r, k] = increments[r, start + k]
+        for b in range(a, 2 * count):
+            begin = b * size if b < count else n + (b - count) * size
+            columns = min(size, (n if b < count else 2 * n) - begin)
+            block = _matrix(gram[done:], rows, columns)
+            done += rows * columns
+            product = _matrix(buffers.product, filters, columns)
+            np.dot(left, block, product)
+            for r in range(filters):
+                target = inner[r, begin : begin + columns]
+                for k in range(columns):
+                    target[k] += product[r, k]
+            if a < b:
+                product = _matrix(buffers.product, rows, filters)
+                np.dot(block, increment_rows[begin : begin + columns], product)
+                _add(product, sums)
+        for k in range(rows):
+            for r in range(filters):
+                inner[r, start + k] += sums[k, r]
 
 
 @kernel
@@ -325,15 +551,19 @@ def pretrain(
     recorder: Recorder,
     buffers: ContrastiveBuffers,
 ) -> int:
-    """Gradient descent on InfoNCE until a limit; gram (2n, 2n) of [z; z~]. Returns a status code."""
-    increments, product = buffers.increments, buffers.product
-    rate = learning_rate / (increments.shape[1] // 2 * temperature)
+    """Gradient descent on InfoNCE until a limit. Returns a status code.
+
+    gram : the Gram matrix (2n, 2n) of [z; z~] flat, whole or one triangle of its blocks.
+    """
+    increments = buffers.increments
+    filters, entries = increments.shape
+    rate = learning_rate / (entries // 2 * temperature)
     ceiling = limits.threshold * temperature
     while True:
-        bound = similarities(state.inner, buffers)
+        bound = set_anchors(state.inner, buffers)
         # The bound by the diagonal is cheap and spares the pass over S until the end is near.
-        ended = ceiling > 0.0 and bound > ceiling and largest_similarity(buffers.similarity) > ceiling
-        loss = info_nce_increments(state.inner, temperature, buffers)
+        ended = ceiling > 0.0 and bound > ceiling and largest_similarity(buffers) > ceiling
+        loss = info_nce_increments(state.inner, temperature, -rate, buffers)
         state.loss[0] = loss
         if not (math.isfinite(loss) and math.isfinite(bound)):
             return NON_FINITE
@@ -343,7 +573,14 @@ def pretrain(
             return LINEAR_END
         if state.clock[0] >= limits.max_steps:
             return MAX_STEPS
-        _apply(state, -rate, gram, increments, product)
+        _add(increments, state.coefficients)
+        state.clock[0] += 1
+        if gram.size == entries * entries:
+            product = _matrix(buffers.product, filters, entries)
+            np.dot(increments, _matrix(gram, entries, entries), product)
+            _add(product, state.inner)
+        else:
+            _multiply_blocks(state.inner, gram, buffers)
         if state.clock[0] >= limits.pause and state.clock[0] < limits.max_steps:
             return PAUSED
 
