@@ -11,7 +11,8 @@ live in one file.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numba
@@ -35,7 +36,8 @@ def kernel(function: Function) -> Function:
     cache: Any = getattr(compiled, "_cache", None)  # absent under NUMBA_DISABLE_JIT=1
     if hasattr(cache, "save_overload"):
         cache.save_overload = _forgiving(cache.save_overload, cache.cache_path)
-        cache.load_overload = _forgiving(cache.load_overload, cache.cache_path)
+        load = _forgiving(cache.load_overload, cache.cache_path)
+        cache.load_overload = _announcing(load, function.__name__)
     return compiled  # type: ignore[no-any-return]
 
 
@@ -50,6 +52,33 @@ def _forgiving(access: Callable[..., Any], folder: str) -> Callable[..., Any]:
             return None
 
     return guarded
+
+
+COMPILING = "compiling kernels, once after an install (10 to 20 s): {}"
+_listener: Callable[[str], None] | None = None
+
+
+@contextmanager
+def compilation_told_to(listener: Callable[[str], None]) -> Iterator[None]:
+    """Call listener(name) inside whenever a kernel is not in the cache and is going to be compiled."""
+    global _listener
+    before, _listener = _listener, listener
+    try:
+        yield
+    finally:
+        _listener = before
+
+
+def _announcing(load: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """The same look-up in the cache; a miss is told to whoever listens."""
+
+    def announced(*args: Any) -> Any:
+        found = load(*args)
+        if found is None and _listener is not None:
+            _listener(name)
+        return found
+
+    return announced
 
 
 _warned = False

@@ -236,7 +236,7 @@ def _sweep_progress(runs: int) -> Iterator[Callable[[int, int], None] | None]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting workers", total=None, rate="")
+        task = bar.add_task("starting workers (the first time they compile the kernels)", total=None, rate="")
         start, first = time.perf_counter(), None
 
         def show(finished: int, wanted: int) -> None:
@@ -495,9 +495,11 @@ def _progress() -> Iterator[Report | None]:
         return
     from rich.console import Console
 
-    console = Console(stderr=True)
-    with console.status("starting (a first run compiles its kernels, about 20 s)") as status:
-        yield lambda stage, step, loss: status.update(f"{stage}: step {step}, loss {loss:.4g}")
+    with Console(stderr=True).status("starting") as status:
+        from ._jit import COMPILING, compilation_told_to
+
+        with compilation_told_to(lambda name: status.update(COMPILING.format(name))):
+            yield lambda stage, step, loss: status.update(f"{stage}: step {step}, loss {loss:.4g}")
 
 
 def _sentence(error: BaseException) -> str:

@@ -191,7 +191,13 @@ def live_table(claims: Sequence[Claim]) -> Iterator[Watch]:
     if not sys.stderr.isatty():
         yield lambda found: None
         return
+    from ._jit import COMPILING, compilation_told_to
+
     console = Console(stderr=True)
-    first = Text("checking (a first run compiles its kernels, about 20 s)", "dim")
-    with Live(first, console=console, transient=True, refresh_per_second=4) as live:
-        yield lambda found: live.update(_table(claims, found, running=True))
+    with Live(Text("checking", "dim"), console=console, transient=True, refresh_per_second=4) as live:
+
+        def say(name: str) -> None:
+            live.update(Text(COMPILING.format(name), "dim"))
+
+        with compilation_told_to(say):
+            yield lambda found: live.update(_table(claims, found, running=True))

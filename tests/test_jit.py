@@ -62,6 +62,21 @@ def test_failing_cache_is_one_warning(error: Exception, monkeypatch: pytest.Monk
         assert cache.save_overload("signature", "code") is None
 
 
+def test_a_listener_hears_of_kernels_that_are_not_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored: dict[str, str] = {}
+    cache = SimpleNamespace(save_overload=stored.__setitem__, load_overload=stored.get, cache_path="")
+    monkeypatch.setattr(numba, "njit", lambda **_: lambda function: SimpleNamespace(_cache=cache))
+    _jit.kernel(_square)
+    heard: list[str] = []
+    with _jit.compilation_told_to(heard.append):
+        assert cache.load_overload("signature") is None
+        cache.save_overload("signature", "code")
+        assert cache.load_overload("signature") == "code"
+        assert heard == ["_square"]
+    assert cache.load_overload("another") is None
+    assert heard == ["_square"]
+
+
 def _run(folder: Path, cache: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(folder), "NUMBA_CACHE_DIR": str(cache)}
     environment |= {"HOME": str(cache), "XDG_CACHE_HOME": str(cache)}  # where Numba looks last
