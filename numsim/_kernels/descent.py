@@ -314,7 +314,7 @@ def _totals_without_shift(temperature: float, bound: float, buffers: Contrastive
                 for b in range(row.size):
                     columns[b] += row[b]
             if i < j:
-                sums = _matrix(buffers.product, 1, block.shape[0])[0]
+                sums = buffers.product[: block.shape[0]]
                 np.dot(block, buffers.ones[: block.shape[1]], sums)
                 for a in range(sums.size):
                     negatives[i * buffers.block + a] += sums[a]
@@ -419,7 +419,9 @@ def _pulls(temperature: float, bound: float, buffers: ContrastiveBuffers) -> Non
     size = buffers.block
     count = (n + size - 1) // size
     if count == 1:
-        np.dot(_anchor_block(buffers, 0), _weight_block(0, 0, temperature, bound, buffers), buffers.pull)
+        only = count - 1  # a literal 0 would compile everything below once more
+        block = _weight_block(only, only, temperature, bound, buffers)
+        np.dot(_anchor_block(buffers, only), block, buffers.pull)
         return
     buffers.pull[:] = 0.0
     buffers.pull_rows[:] = 0.0
