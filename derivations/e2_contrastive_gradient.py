@@ -120,11 +120,9 @@ def _many(rng: np.random.Generator, found: Deviations) -> None:
     found.add("many samples, gradient", gradient, expected)
     for largest in (0.0043, 0.0044, 0.3465, 0.347, 0.45, 0.6, 1.0, 20.0, 700.0):
         x = np.concatenate([np.linspace(-largest, largest, TILE - 1), rng.uniform(-largest, largest, 1)])
-        for scale in (1.0, 2.5):
-            ours = x / scale
-            arguments = ours * scale
-            exp_in_place(ours, scale, largest, np.empty(TILE))
-            found.add("exponential of the kernel", ours / np.exp(arguments), np.ones(TILE))
+        ours = x.copy()
+        exp_in_place(ours, largest, np.empty(TILE))
+        found.add("exponential of the kernel", ours / np.exp(x), np.ones(TILE))
 
 
 def _blocks(rng: np.random.Generator, found: Deviations) -> None:

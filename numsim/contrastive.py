@@ -179,7 +179,7 @@ def info_nce(
     n = len(z)
     inner = np.concatenate([W @ z.T, W @ z_aug.T], axis=1)
     buffers = contrastive_buffers(len(W), n)
-    descent.set_anchors(inner, buffers)
+    descent.set_anchors(inner, temperature, buffers)
     loss = descent.info_nce_increments(inner, temperature, 1.0, buffers)
     if not (np.isfinite(loss) and np.isfinite(buffers.increments).all()):
         raise ValueError("similarities <F(z_i), F(z_i')> exceed the range of float64: scale W or z down")

@@ -101,13 +101,13 @@ def pretrain_fresh_views(
     gamma, rho = np.zeros(filters), np.zeros((filters, n))
     history = _History(int(np.clip(64e6 / (8 * filters * (n + 1)), 2, 200)))
     buffers = contrastive_buffers(filters, n, threads)
-    ceiling = LINEAR_END * temperature if stop_at_linear_end else np.inf
+    ceiling = LINEAR_END if stop_at_linear_end else np.inf
     step = 0
     while True:
         z, z_aug = _draw(W.shape[1], mu, labels, noise, views)
         W = pad(W, z.shape[1])
         inner = np.concatenate([W @ z.T, W @ z_aug.T], axis=1)
-        bound = descent.set_anchors(inner, buffers)
+        bound = descent.set_anchors(inner, temperature, buffers)
         ended = bound > ceiling and descent.largest_similarity(buffers) > ceiling
         loss = float(descent.info_nce_increments(inner, temperature, 1.0, buffers))
         if not (np.isfinite(loss) and np.isfinite(bound)):

@@ -409,10 +409,10 @@ def test_both_stages_on_compressed_data_are_those_in_full_space(case: Drawn, q: 
 # --- The exponential and the two softmax paths ---------------------------------------------------
 
 
-def exponential(x: Floats, scale: float = 1.0) -> Floats:
+def exponential(x: Floats) -> Floats:
     result = x.copy()
-    largest = float(np.max(np.abs(scale * x), initial=0.0))
-    descent.exp_in_place(result, scale, largest, np.empty(len(x)))
+    largest = float(np.max(np.abs(x), initial=0.0))
+    descent.exp_in_place(result, largest, np.empty(len(x)))
     return result
 
 
@@ -432,12 +432,6 @@ def test_the_exponential_of_small_arguments_agrees_with_numpy(largest: float) ->
     np.testing.assert_allclose(exponential(x), np.exp(x), rtol=tolerances.EXPONENTIAL)
 
 
-@given(st.lists(st.floats(-350.0, 350.0), max_size=20), st.sampled_from([2.0, 0.5, -1.0]))
-def test_the_exponential_scales_its_argument(values: list[float], scale: float) -> None:
-    x = np.array(values, dtype=np.float64)
-    np.testing.assert_allclose(exponential(x, scale), np.exp(scale * x), rtol=tolerances.EXPONENTIAL)
-
-
 def in_blocks_of(size: int) -> Any:
     """Everything in blocks of at most ``size`` samples, the Gram matrix included."""
     return patch.multiple(
@@ -452,18 +446,18 @@ def softmax(
     n = P.shape[1]
     with in_blocks_of(block):
         buffers = contrastive.contrastive_buffers(len(P), n)
-    bound = descent.set_anchors(np.concatenate([P, P_aug], axis=1), buffers)
+    bound = descent.set_anchors(np.concatenate([P, P_aug], axis=1), temperature, buffers)
     bound = max(bound, float(np.abs(buffers.rows[0]).max()))
     if shifted:
-        loss = descent._totals_by_rows(temperature, buffers)
+        loss = descent._totals_by_rows(buffers)
         bound = np.inf
     else:
-        loss = descent._totals_without_shift(temperature, bound, buffers)
+        loss = descent._totals_without_shift(bound, buffers)
     both = np.zeros((n, n))
     for i, j in itertools.combinations_with_replacement(range(-(-n // buffers.block)), 2):
         if (i, j) == (0, 0) and buffers.block < n:
             buffers.similarity[:] = np.nan  # with several blocks nothing may be left over from the totals
-        part = descent._weight_block(i, j, temperature, bound, buffers).copy()
+        part = descent._weight_block(i, j, bound, buffers).copy()
         first, second = i * buffers.block, j * buffers.block
         both[first : first + part.shape[0], second : second + part.shape[1]] = part
         both[second : second + part.shape[1], first : first + part.shape[0]] = part.T

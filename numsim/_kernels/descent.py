@@ -27,7 +27,7 @@ _LN2_HIGH = 6.93147180369123816490e-01
 _LN2_LOW = 1.90821492927058770002e-10
 _NEAR_ZERO = 0.3465  # ln(2)/2, rounded down
 _TINY = 0.0043
-NO_SHIFT = 300.0  # times the temperature: similarities whose exponentials, and their ratios, stay in range
+NO_SHIFT = 300.0  # exponents up to which exponentials and their ratios stay in range
 TILE = 1024  # entries of an exponential pass: tile and scratch (16 KiB) stay in the first-level cache
 
 
@@ -73,9 +73,9 @@ class ContrastiveBuffers(NamedTuple):
     """Scratch of a pre-training step, allocated once; no array is n by n unless ``block`` is n.
 
     Samples come in blocks of ``block`` = b (the last may be smaller).
-    anchor : (M n,) P block by block, (M, b) each; anchor_rows, pull_rows : (n, M); similarity : (b b,);
-    rows : (5, n); bits : (1024,); pull : (M, n); increments : (M, 2n); increment_rows : (2n, M);
-    ones : (b,); left : (M b,); product : (2 M n,); sums : (b, M).
+    anchor : (M n,) P / sqrt(temperature) block by block, (M, b) each; anchor_rows : (n, M), its transpose;
+    similarity : (b b,); rows : (5, n); bits : (1024,); ones : (b,); pull : (M, n); pull_rows : (n, M);
+    increments : (M, 2n); increment_rows : (2n, M); left : (M b,); product : (2 M n,); sums : (b, M).
     """
 
     block: int
@@ -164,8 +164,8 @@ def _exp_near_zero(r: float) -> float:
 
 
 @kernel
-def exp_in_place(x: Floats, scale: float, largest: float, bits: Floats) -> None:
-    """Replace x (N,) by exp(scale x), all |scale x| <= largest <= 700; bits (>= N,) is scratch.
+def exp_in_place(x: Floats, largest: float, bits: Floats) -> None:
+    """Replace x (N,) by exp(x), all |x| <= largest <= 700; bits (>= N,) is scratch.
 
     The compiler does not vectorise a loop over libm's exp, which then is 40 % of a pre-training step;
     it does vectorise this one. exp(x) = 2^k exp(r) with k = round(x / ln 2), |r| <= ln(2)/2: adding
@@ -175,7 +175,7 @@ def exp_in_place(x: Floats, scale: float, largest: float, bits: Floats) -> None:
     """
     if largest <= _TINY:
         for k in range(x.size):
-            r = x[k] * scale
+            r = x[k]
             r2 = r * r
             x[k] = (0.008333333333333333 * r + 0.041666666666666664) * (r2 * r2) + (
                 (0.16666666666666666 * r + 0.5) * r2 + (r + 1.0)
@@ -183,11 +183,11 @@ def exp_in_place(x: Floats, scale: float, largest: float, bits: Floats) -> None:
         return
     if largest <= _NEAR_ZERO:
         for k in range(x.size):
-            x[k] = _exp_near_zero(x[k] * scale)
+            x[k] = _exp_near_zero(x[k])
         return
     raw = bits.view(np.int64)
     for k in range(x.size):
-        value = x[k] * scale
+        value = x[k]
         shifted = value * _LOG2E + _ROUND
         bits[k] = shifted
         power = shifted - _ROUND
@@ -213,11 +213,13 @@ def _anchor_block(buffers: ContrastiveBuffers, i: int) -> Floats:
 
 
 @kernel
-def set_anchors(inner: Floats, buffers: ContrastiveBuffers) -> float:
-    """What S = P^T P is made from, s_i+ into rows[0], s_ii into rows[1]; returns max_i s_ii.
+def set_anchors(inner: Floats, temperature: float, buffers: ContrastiveBuffers) -> float:
+    """What the exponents S = P^T P / temperature are made from; returns max_i S_ii, which bounds all |S_ii'|.
 
-    inner (M, 2n) = [P | P~]. The bound max_i s_ii >= |s_ii'| is cheap and spares passes over S.
+    inner (M, 2n) = [P | P~]. Anchors are P / sqrt(temperature), so that their products are exponents; those
+    of the positives go to rows[0], S_ii to rows[1]. The bound is cheap and spares passes over S.
     """
+    unit = 1.0 / math.sqrt(temperature)
     filters, n = buffers.pull.shape
     positive, square = buffers.rows[0], buffers.rows[1]
     for i in range(n):
@@ -228,7 +230,7 @@ def set_anchors(inner: Floats, buffers: ContrastiveBuffers) -> float:
         for r in range(filters):
             target, source = anchors[r], inner[r, start : start + anchors.shape[1]]
             for i in range(target.size):
-                target[i] = source[i]
+                target[i] = unit * source[i]
     for r in range(filters):
         anchor, view = inner[r, :n], inner[r, n:]
         for i in range(n):
@@ -238,16 +240,18 @@ def set_anchors(inner: Floats, buffers: ContrastiveBuffers) -> float:
     if buffers.block < n:
         for i in range(n):
             for r in range(filters):
-                buffers.anchor_rows[i, r] = inner[r, i]
+                buffers.anchor_rows[i, r] = unit * inner[r, i]
     bound = 0.0
     for i in range(n):
+        positive[i] /= temperature
+        square[i] /= temperature
         bound = max(bound, square[i])
     return bound
 
 
 @kernel
 def _similarity_block(buffers: ContrastiveBuffers, i: int, j: int) -> Floats:
-    """The block (i, j) of S into scratch, (b_i, b_j)."""
+    """The block (i, j) of the exponents S into scratch, (b_i, b_j)."""
     left, right = _anchor_block(buffers, i), _anchor_block(buffers, j)
     block = _matrix(buffers.similarity, left.shape[1], right.shape[1])
     np.dot(left.T, right, block)
@@ -256,7 +260,7 @@ def _similarity_block(buffers: ContrastiveBuffers, i: int, j: int) -> Floats:
 
 @kernel
 def largest_similarity(buffers: ContrastiveBuffers) -> float:
-    """max over i' != i of |s_ii'| (0 for one sample); needs ``set_anchors``."""
+    """max over i' != i of |S_ii'| (0 for one sample); needs ``set_anchors``."""
     n = buffers.rows.shape[1]
     blocks = (n + buffers.block - 1) // buffers.block
     largest = 0.0
@@ -270,19 +274,17 @@ def largest_similarity(buffers: ContrastiveBuffers) -> float:
 
 
 @kernel
-def _exponentials(x: Floats, temperature: float, bound: float, bits: Floats) -> None:
-    """Replace x (N,) by exp(x / temperature), all |x| <= bound."""
+def _exponentials(x: Floats, bound: float, bits: Floats) -> None:
+    """Replace x (N,) by exp(x), all |x| <= bound."""
     for start in range(0, x.size, TILE):
-        exp_in_place(x[start : start + TILE], 1.0 / temperature, bound / temperature, bits)
+        exp_in_place(x[start : start + TILE], bound, bits)
 
 
 @kernel
-def _exponential_block(
-    i: int, j: int, temperature: float, bound: float, buffers: ContrastiveBuffers
-) -> Floats:
-    """The block (i, j) of E = exp(S / temperature) with 0 on the diagonal; all |s| <= bound."""
+def _exponential_block(i: int, j: int, bound: float, buffers: ContrastiveBuffers) -> Floats:
+    """The block (i, j) of E = exp(S) with 0 on the diagonal; all |S| <= bound."""
     block = _similarity_block(buffers, i, j)
-    _exponentials(block.reshape(-1), temperature, bound, buffers.bits)
+    _exponentials(block.reshape(-1), bound, buffers.bits)
     if i == j:
         for a in range(block.shape[0]):
             block[a, a] = 0.0
@@ -290,12 +292,12 @@ def _exponential_block(
 
 
 @kernel
-def _totals_without_shift(temperature: float, bound: float, buffers: ContrastiveBuffers) -> float:
-    """Row totals of the softmax while |s| <= bound <= 300 temperature (exp stays in range); the losses' sum.
+def _totals_without_shift(bound: float, buffers: ContrastiveBuffers) -> float:
+    """Row totals of the softmax while |S| <= bound <= 300 (exp stays in range); the losses' sum.
 
-    rows : s_i+ in [0]; on return 1 - p_i+ in [1] and 1 / D_i in [2], D_i the row's total with its positive.
-    E is symmetric: column sums are row sums, and additions down the columns are vectorised; a block off the
-    diagonal has both.
+    rows : the positives' exponents in [0]; on return 1 - p_i+ in [1] and 1 / D_i in [2], D_i the row's total
+    with its positive. E is symmetric: column sums are row sums, and additions down the columns are
+    vectorised; a block off the diagonal has both.
     """
     rows = buffers.rows
     n = rows.shape[1]
@@ -303,11 +305,11 @@ def _totals_without_shift(temperature: float, bound: float, buffers: Contrastive
     for i in range(n):
         negatives[i] = 0.0
         positives[i] = rows[0, i]
-    _exponentials(positives, temperature, bound, buffers.bits)
+    _exponentials(positives, bound, buffers.bits)
     count = (n + buffers.block - 1) // buffers.block
     for i in range(count):
         for j in range(i, count):
-            block = _exponential_block(i, j, temperature, bound, buffers)
+            block = _exponential_block(i, j, bound, buffers)
             columns = negatives[j * buffers.block :]
             for a in range(block.shape[0]):
                 row = block[a]
@@ -336,8 +338,8 @@ def _totals_without_shift(temperature: float, bound: float, buffers: Contrastive
 
 
 @kernel
-def _totals_by_rows(temperature: float, buffers: ContrastiveBuffers) -> float:
-    """The same for similarities of any size: row i is shifted by its largest exponent, left in rows[4].
+def _totals_by_rows(buffers: ContrastiveBuffers) -> float:
+    """The same for exponents of any size: row i is shifted by its largest, left in rows[4].
 
     1 / D_i in rows[2] is that of the shifted row.
     """
@@ -363,12 +365,12 @@ def _totals_by_rows(temperature: float, buffers: ContrastiveBuffers) -> float:
                 for b in range(j * size, j * size + block.shape[1]):
                     s = block[a - i * size, b - j * size]
                     if a != b:
-                        negatives[a] += math.exp((s - top[a]) / temperature)
+                        negatives[a] += math.exp(s - top[a])
                     if i != j:
-                        negatives[b] += math.exp((s - top[b]) / temperature)
+                        negatives[b] += math.exp(s - top[b])
     loss = 0.0
     for i in range(n):
-        behind = (top[i] - rows[0, i]) / temperature
+        behind = top[i] - rows[0, i]
         positive = math.exp(-behind)
         inverse[i] = 1.0 / (negatives[i] + positive)
         if behind < 600.0:
@@ -380,28 +382,28 @@ def _totals_by_rows(temperature: float, buffers: ContrastiveBuffers) -> float:
 
 
 @kernel
-def _weight_block(i: int, j: int, temperature: float, bound: float, buffers: ContrastiveBuffers) -> Floats:
+def _weight_block(i: int, j: int, bound: float, buffers: ContrastiveBuffers) -> Floats:
     """The block (i, j) of p + p^T, symmetric with 0 on its diagonal, from the rows' totals.
 
     With one block, S or E is still there; with more, it is computed anew: that costs what keeping n^2 / 2 of
     them and reading them back would.
     """
     rows, n = buffers.rows, buffers.rows.shape[1]
-    shifted, single = bound > NO_SHIFT * temperature, buffers.block >= n
+    shifted, single = bound > NO_SHIFT, buffers.block >= n
     first, second = i * buffers.block, j * buffers.block
     if single:
         block = _matrix(buffers.similarity, n, n)
     elif shifted:
         block = _similarity_block(buffers, i, j)
     else:
-        block = _exponential_block(i, j, temperature, bound, buffers)
+        block = _exponential_block(i, j, bound, buffers)
     inverse, top = rows[2], rows[4]
     for a in range(block.shape[0]):
         row, own = block[a], inverse[first + a]
         if shifted:
             for b in range(row.size):
-                forth = own * math.exp((row[b] - top[first + a]) / temperature)
-                back = inverse[second + b] * math.exp((row[b] - top[second + b]) / temperature)
+                forth = own * math.exp(row[b] - top[first + a])
+                back = inverse[second + b] * math.exp(row[b] - top[second + b])
                 row[b] = forth + back
             if i == j:
                 row[a] = 0.0
@@ -413,21 +415,21 @@ def _weight_block(i: int, j: int, temperature: float, bound: float, buffers: Con
 
 
 @kernel
-def _pulls(temperature: float, bound: float, buffers: ContrastiveBuffers) -> None:
-    """P (p + p^T) into buffers.pull (M, n), one triangle of blocks: each pulls on both its sides."""
+def _pulls(bound: float, buffers: ContrastiveBuffers) -> None:
+    """Anchors (p + p^T) into buffers.pull (M, n), one triangle of blocks: each pulls on both its sides."""
     filters, n = buffers.pull.shape
     size = buffers.block
     count = (n + size - 1) // size
     if count == 1:
         only = count - 1  # a literal 0 would compile everything below once more
-        block = _weight_block(only, only, temperature, bound, buffers)
+        block = _weight_block(only, only, bound, buffers)
         np.dot(_anchor_block(buffers, only), block, buffers.pull)
         return
     buffers.pull[:] = 0.0
     buffers.pull_rows[:] = 0.0
     for i in range(count):
         for j in range(i, count):
-            block = _weight_block(i, j, temperature, bound, buffers)
+            block = _weight_block(i, j, bound, buffers)
             rows, columns = block.shape
             product = _matrix(buffers.product, filters, columns)
             np.dot(_anchor_block(buffers, i), block, product)
@@ -459,19 +461,17 @@ def info_nce_increments(inner: Floats, temperature: float, rate: float, buffers:
     bound = 0.0
     for i in range(n):
         bound = max(bound, max(rows[1, i], abs(rows[0, i])))
-    if bound <= NO_SHIFT * temperature:
-        loss = _totals_without_shift(temperature, bound, buffers)
-    else:
-        loss = _totals_by_rows(temperature, buffers)
-    _pulls(temperature, bound, buffers)
+    loss = _totals_without_shift(bound, buffers) if bound <= NO_SHIFT else _totals_by_rows(buffers)
+    _pulls(bound, buffers)
     rest = rows[1]
     for i in range(n):
         rest[i] *= rate
+    pulling = rate * math.sqrt(temperature)  # undoes the anchors' unit
     for r in range(filters):
         pull, on_z, on_view = buffers.pull[r], increments[r, :n], increments[r, n:]
         anchor, view = inner[r, :n], inner[r, n:]
         for i in range(n):
-            on_z[i] = rate * pull[i] - rest[i] * view[i]
+            on_z[i] = pulling * pull[i] - rest[i] * view[i]
         for i in range(n):
             on_view[i] = -(rest[i] * anchor[i])
     return float(loss / n)
@@ -560,9 +560,9 @@ def pretrain(
     increments = buffers.increments
     filters, entries = increments.shape
     rate = learning_rate / (entries // 2 * temperature)
-    ceiling = limits.threshold * temperature
+    ceiling = limits.threshold
     while True:
-        bound = set_anchors(state.inner, buffers)
+        bound = set_anchors(state.inner, temperature, buffers)
         # The bound by the diagonal is cheap and spares the pass over S until the end is near.
         ended = ceiling > 0.0 and bound > ceiling and largest_similarity(buffers) > ceiling
         loss = info_nce_increments(state.inner, temperature, -rate, buffers)
