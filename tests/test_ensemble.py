@@ -61,6 +61,24 @@ def test_workers_and_order_change_no_bit() -> None:
     assert numsim.run_many(SMALL.replace({"seed": 99}), 7).identical(one)  # its own seed is not used
 
 
+def test_many_short_runs_are_done_by_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = numsim.run_many(SMALL, 9, workers=1)
+    handed: list[int] = []
+    original = ensemble._in_processes
+
+    def watched(e: Any, seeds: Any, workers: int, batch: int) -> Any:
+        handed.append(len(seeds))
+        return original(e, seeds, workers, batch)
+
+    monkeypatch.setattr(ensemble, "_in_processes", watched)
+    monkeypatch.setattr(ensemble, "_SHORT", 1e9)  # seconds: every run is short ...
+    assert numsim.run_many(SMALL, 9, workers=2).identical(one)
+    assert handed == []  # ... but there are too few
+    monkeypatch.setattr(ensemble, "_START", 0.0)
+    assert numsim.run_many(SMALL, 9, workers=2).identical(one)
+    assert handed == [7]  # the first two tell how long they take
+
+
 def test_status_follows_the_cf_conventions(tmp_path: Any) -> None:
     import xarray as xr
 
