@@ -6,8 +6,10 @@ limit, returning to Python a few times a second for progress and Ctrl-C. Where t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -57,14 +59,14 @@ class Descent:
         """
         if self.status == NON_FINITE:
             return np.full_like(start, np.nan)
-        ends = np.cumsum([len(part) for part in vectors])[:-1]
-        parts = np.split(self.coefficients, ends, axis=1)
-        return start + sum(c @ v for c, v in zip(parts, vectors, strict=True))
+        ends = accumulate(len(part) for part in vectors)
+        parts = zip(vectors, ends, strict=True)
+        return start + sum(self.coefficients[:, end - len(part) : end] @ part for part, end in parts)
 
 
 def check_rate(learning_rate: float) -> None:
     """Refuse a step size that is not a positive number."""
-    if not (np.isfinite(learning_rate) and learning_rate > 0):
+    if not (math.isfinite(learning_rate) and learning_rate > 0):
         raise ValueError(f"learning_rate is {learning_rate}, expected a positive finite number")
 
 
@@ -92,14 +94,13 @@ def descend(
     if record is None:
         record = int(np.clip(_RECORD_BYTES / (8 * filters * entries), 2, _RECORD_ROWS))
     rows = max(2, min(record, max_steps + 1))
-    recorder = descent.Recorder(
-        np.empty((rows, filters, entries)),
-        np.empty(rows),
-        np.empty(rows, dtype=np.int64),
-        np.array([0, 1], dtype=np.int64),
-    )
+    # One row more than the kernels fill: for the last iterate, if it is not one of those kept.
+    states, losses = np.empty((rows + 1, filters, entries)), np.empty(rows + 1)
+    steps = np.empty(rows + 1, dtype=np.int64)
+    cursor = np.array([0, 1], dtype=np.int64)
+    recorder = descent.Recorder(states[:rows], losses[:rows], steps[:rows], cursor)
     state = descent.State(
-        np.ascontiguousarray(inner).copy(),
+        np.array(inner, order="C"),
         np.zeros((filters, entries)),
         np.zeros(1, dtype=np.int64),
         np.zeros(1),
@@ -111,15 +112,9 @@ def descend(
         code = loop(state, descent.Limits(max_steps, float(threshold), pause), recorder)
         if progress is not None:
             progress(int(state.clock[0]), float(state.loss[0]))
-    return _finish(state, recorder, code)
-
-
-def _finish(state: descent.State, recorder: descent.Recorder, code: int) -> Descent:
-    kept = int(recorder.cursor[0])
-    steps, losses = recorder.steps[:kept].copy(), recorder.losses[:kept].copy()
-    states = recorder.states[:kept].copy()
-    last, loss = int(state.clock[0]), float(state.loss[0])
-    if code != descent.NON_FINITE and steps[-1] != last:
-        steps, losses = np.concatenate([steps, [last]]), np.concatenate([losses, [loss]])
-        states = np.concatenate([states, state.coefficients[None]])
-    return Descent(STATUSES[code], last, loss, state.inner, state.coefficients, steps, losses, states)
+    kept, last, loss = int(cursor[0]), int(state.clock[0]), float(state.loss[0])
+    if code != descent.NON_FINITE and steps[kept - 1] != last:
+        steps[kept], losses[kept], states[kept] = last, loss, state.coefficients
+        kept += 1
+    recorded = (steps[:kept], losses[:kept], states[:kept])
+    return Descent(STATUSES[code], last, loss, state.inner, state.coefficients, *recorded)

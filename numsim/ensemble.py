@@ -2,14 +2,20 @@
 
 A run is one thread; its matrix products have ``experiment.threads`` BLAS threads, whatever runs beside it. So
 an entry has the same bits as ``run(experiment, seed)``, on any number of workers and in any order.
+
+Runs share this process as threads; where there are many short ones, they are done by worker processes, since
+half of a run of a millisecond is Python, for which threads wait for one another (two took as long as one).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .config import Experiment
-from .experiment import check_memory
+from .experiment import Report, check_memory
 from .measures import ARMS, FAILED, PHYSICS, STATUSES, blank, measure, variables
-from .threads import blas_threads, cores
+from .threads import blas_threads, cores, follow
 from .versions import versions
 
 if TYPE_CHECKING:
@@ -28,6 +34,10 @@ if TYPE_CHECKING:
 __all__ = ["checked_seeds", "dataset", "run_many"]
 
 Floats = npt.NDArray[np.float64]
+
+_SHORT = 5e-3  # seconds of a run below which threads do not pay
+_START = 3.0  # seconds until worker processes have started
+_BATCH = 0.2  # seconds of work handed to a worker process at a time
 
 
 def checked_seeds(seeds: int | Iterable[int]) -> list[int]:
@@ -55,7 +65,8 @@ def run_many(experiment: Experiment, seeds: int | Iterable[int], *, workers: int
     ----------
     experiment : what to simulate; its own seed is not used.
     seeds : the seeds, or a number of them (0, 1, ...).
-    workers : runs at a time; None: as many as there are cores for ``experiment.threads`` each.
+    workers : runs at a time; None: as many as there are cores for ``experiment.threads`` each. Threads, or
+        processes where there are many short runs.
 
     Returns
     -------
@@ -75,31 +86,59 @@ def run_many(experiment: Experiment, seeds: int | Iterable[int], *, workers: int
     if workers is not None and (isinstance(workers, bool) or workers < 1):
         raise ValueError(f"workers is {workers}, expected a number >= 1, or None for all cores")
     workers = min(workers or max(1, cores() // e.threads), len(listed))
+    if workers == 1:
+        rows = _rows(e, listed)
+    elif len(listed) * _SHORT <= 2 * _START:
+        rows = _in_threads(e, listed, workers)
+    else:  # many: two of them tell how short they are
+        rows = _rows(e, listed[:1])  # the first may compile
+        start = time.perf_counter()
+        rows += _rows(e, listed[1:2])
+        seconds, rest = time.perf_counter() - start, listed[2:]
+        if seconds < _SHORT and seconds * len(rest) > 2 * _START:
+            rows += _in_processes(e, rest, workers, max(1, round(_BATCH / seconds)))
+        else:
+            rows += _in_threads(e, rest, workers)
+    return dataset(np.stack(rows), ("arms",), {"seed": listed}, experiment=e)
+
+
+def _rows(e: Experiment, seeds: Sequence[int], report: Report | None = None) -> list[Floats]:
+    """What the runs of a resolved experiment end in."""
+    rows = []
+    with blas_threads(e.threads), np.errstate(all="ignore"):  # a status says what was not finite
+        for seed in seeds:
+            try:
+                rows.append(measure(e, seed, report=report))
+            except MemoryError:
+                rows.append(blank(("arms",), FAILED))
+    return rows
+
+
+def _in_threads(e: Experiment, seeds: Sequence[int], workers: int) -> list[Floats]:
     stopped = threading.Event()
 
     def watch(stage: str, step: int, loss: float) -> None:
         if stopped.is_set():
             raise KeyboardInterrupt
 
-    def outcome(seed: int) -> Floats:
-        with np.errstate(all="ignore"):  # a status says what was not finite
-            try:
-                return measure(e, seed, report=watch)
-            except MemoryError:
-                return blank(("arms",), FAILED)
+    with blas_threads(e.threads), ThreadPoolExecutor(workers) as executor:
+        try:
+            return [rows[0] for rows in executor.map(lambda seed: _rows(e, [seed], watch), seeds)]
+        except BaseException:
+            stopped.set()  # long runs stop at their next pause
+            executor.shutdown(wait=True, cancel_futures=True)
+            raise
 
-    with blas_threads(e.threads):
-        if workers == 1:
-            rows = [outcome(seed) for seed in listed]
-        else:
-            with ThreadPoolExecutor(workers) as executor:
-                try:
-                    rows = list(executor.map(outcome, listed))
-                except BaseException:
-                    stopped.set()  # long runs stop at their next pause
-                    executor.shutdown(wait=True, cancel_futures=True)
-                    raise
-    return dataset(np.stack(rows), ("arms",), {"seed": listed}, experiment=e)
+
+def _in_processes(e: Experiment, seeds: Sequence[int], workers: int, batch: int) -> list[Floats]:
+    from loky import ProcessPoolExecutor
+
+    batches = [seeds[k : k + batch] for k in range(0, len(seeds), batch)]
+    executor = ProcessPoolExecutor(workers, initializer=follow, initargs=(os.getpid(),))
+    try:
+        return [row for rows in executor.map(partial(_rows, e), batches) for row in rows]
+    finally:
+        executor.shutdown(wait=True, kill_workers=True)  # whatever they do, after Ctrl-C
 
 
 def dataset(

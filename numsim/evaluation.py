@@ -2,7 +2,7 @@
 
 A test sample meets the filters only through <w_r, y mu> and the Gaussian vector of <w_r, xi>, whose
 covariance is sigma_p^2 times the filters' Gram matrix (of the parts orthogonal to mu if the noise is
-projected). It is drawn as g L^T with the filters' LQ factor L: 2m numbers a sample, whatever d.
+projected). It is drawn as L g with the filters' LQ factor L: 2m numbers a sample, whatever d.
 
 Given xi, both labels are averaged exactly; with flip probability p the observed test label differs with
 probability p: error = p + (1 - 2p) clean error, loss = (1 - p) E l(y f) + p E l(-y f).
@@ -16,15 +16,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ._kernels.readout import Readout, add_test_samples
-from .network import activation
+from ._kernels.readout import LANES, Readout, sample_sums
 from .space import lower_factor
 
 __all__ = ["TestResult", "evaluate"]
 
 Floats = npt.NDArray[np.float64]
-
-_BLOCK = 16384  # noise draws at a time: bounds memory, not the number of samples
 
 
 class TestResult(NamedTuple):
@@ -61,25 +58,25 @@ def evaluate(
 
     A sample with f = 0 exactly counts as half an error (its predicted label is a coin toss).
     Filters that are not finite give NaN, activations beyond float64 an infinite or NaN result, no warning.
+
+    ``rng`` gives the states of the generators in the kernel, all words of them: 64-bit words at random are
+    their stationary law, so that nothing need be discarded.
     """
     flat = W.reshape(-1, W.shape[2])
-    if not np.isfinite(flat).all():
-        return TestResult(*[math.nan] * 4)
     m = len(flat) // 2
     along = flat @ direction
     across = flat - along[:, None] * direction if projected else flat
-    factor = sigma_p * lower_factor(across)  # (2m, at most 2m)
-    shift = np.zeros(2 * m) if bias is None else bias.reshape(-1)
-    weights = np.full(2 * m, output_scale / m)
-    weights[m:] *= -1.0
-    reach = signal_norm * along
-    from_signal = activation(np.stack([shift + reach, shift - reach]), q) @ weights
-    block = min(_BLOCK, samples)
-    readout = Readout(weights, shift, from_signal, float(q), float(flip_probability), np.empty(block))
-    sums = np.array([0.0, 0.0, 0.0, 0.0, math.nan])
-    for start in range(0, samples, _BLOCK):
-        draws = rng.standard_normal((min(_BLOCK, samples - start), factor.shape[1]))
-        add_test_samples(factor @ draws.T, readout, sums)
+    readout = Readout(
+        factor=np.ascontiguousarray(sigma_p * lower_factor(across)),  # (2m, at most 2m)
+        bias=np.zeros(2 * m) if bias is None else bias.reshape(-1),
+        reach=signal_norm * along,
+        scale=output_scale / m,
+        power=float(q),
+        flips=float(flip_probability),
+    )
+    state = np.ones((4, LANES), dtype=np.uint64)
+    state[:3] = rng.bit_generator.random_raw(3 * LANES).reshape(3, LANES)
+    sums = sample_sums(readout, samples, state)
     loss_mean, loss_se = _mean_and_error(sums[0], sums[1], samples)
     error_mean, error_se = _mean_and_error(sums[2], sums[3], samples)
     clean = 1 - 2 * flip_probability

@@ -6,10 +6,11 @@ passes through contrastive pre-training first. theory.md sections 1, 3 and 4.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,23 +56,28 @@ Report = Callable[[str, int, float], None]
 
 # One independent stream a purpose: changing n, say, leaves filters and unlabelled noise as they are.
 # Only ever append: a stream's number is part of what a seed means.
-_STREAMS = (
-    "filters",
-    "labels",
-    "noise",
-    "views",
-    "labelled",
-    "labelled noise",
-    "flips",
-    "split",
-    "bias",
-    "evaluation",
-    "embedding",
-)
+_STREAMS = {
+    stream: number
+    for number, stream in enumerate(
+        (
+            "filters",
+            "labels",
+            "noise",
+            "views",
+            "labelled",
+            "labelled noise",
+            "flips",
+            "split",
+            "bias",
+            "evaluation",
+            "embedding",
+        )
+    )
+}
 
 
 class _Words(np.random.bit_generator.ISeedSequence):
-    """What a seed sequence gave once: cells of a sweep share seeds, and hashing costs ten times the rest."""
+    """Words that stand for a hashed seed: hashing once a stream takes as long as drawing a small instance."""
 
     def __init__(self, words: npt.NDArray[np.uint64]) -> None:
         self.words = words
@@ -81,15 +87,16 @@ class _Words(np.random.bit_generator.ISeedSequence):
         return self.words
 
 
-@lru_cache(maxsize=2**14)
-def _words(seed: int, stream: str) -> _Words:
-    sequence = np.random.SeedSequence(seed, spawn_key=(_STREAMS.index(stream),))
-    return _Words(np.asarray(sequence.generate_state(4, np.uint64), dtype=np.uint64))
+@lru_cache(maxsize=2**14)  # cells of a sweep share seeds
+def _words(seed: int) -> npt.NDArray[np.uint64]:
+    """Four words a stream (streams, 4), of the generator that NumPy's SeedSequence makes of the seed."""
+    return np.random.PCG64(seed).random_raw(4 * len(_STREAMS)).reshape(-1, 4)
 
 
 def generator(seed: int, stream: str) -> np.random.Generator:
     """The random generator of one purpose in the run with this seed."""
-    return np.random.Generator(np.random.PCG64(_words(seed, stream)))  # type: ignore[arg-type]
+    words = _Words(_words(seed)[_STREAMS[stream]])
+    return np.random.Generator(np.random.PCG64(words))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,7 @@ class Arm:
     @property
     def status(self) -> str:
         """How training ended; also not finite if the trained network's outputs on test data are not."""
-        if self.descent is None or not np.isfinite([self.test.loss, self.test.error]).all():
+        if self.descent is None or not math.isfinite(self.test.loss + self.test.error):
             return NON_FINITE
         return self.descent.status
 
@@ -204,6 +211,12 @@ def draw(experiment: Experiment, seed: int | None = None) -> Instance:
     )
 
 
+@cache
+def _memory() -> int:
+    """Bytes of memory that this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def check_memory(e: Experiment) -> None:
     """Refuse what cannot fit before allocating it: the Gram matrices and the coordinates."""
     m, n0, n = e.network.filters, e.pretraining.samples, e.finetuning.samples
@@ -212,7 +225,7 @@ def check_memory(e: Experiment) -> None:
     coordinates = (4 * n0 + 3 * (n + 2 * m + 2)) * width  # as drawn, and as sums of patches
     grams = 2.2 * n0**2 + 2 * (n + 2) ** 2
     needed = 8.0 * (coordinates + grams + 16 * m * (2 * n0 + n + 2))
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = _memory()
     if needed > available:
         raise ConfigError(
             f"the experiment needs about {needed / 2**30:.3g} GiB of memory and this machine has "
@@ -347,7 +360,7 @@ class _Stages:
             dictionary = dictionary.with_bias()
             filters = np.concatenate([filters, instance.bias[:, None]], axis=1)
         initial = split_filters(filters, instance.order)
-        if not np.isfinite(initial).all():
+        if not math.isfinite(initial.sum()):
             nothing = np.full_like(initial, np.nan)
             return Arm(dictionary, initial, nothing, None, TestResult(*[float("nan")] * 4))
         trained, descent = train_dictionary(

@@ -18,6 +18,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg.lapack import dgeqrf
 
 __all__ = ["Space", "compress", "lower_factor", "pad"]
 
@@ -55,7 +56,8 @@ class Space:
             corner = vectors[:fresh, before:]  # lower triangular: row k reveals axis before + k
             corner[_above(fresh)] = 0.0
             freedom = float(self.dim - before) - np.arange(fresh)
-            np.einsum("kk->k", corner)[:] = np.sqrt(rng.chisquare(freedom))
+            diagonal = vectors.reshape(-1)[before :: before + fresh + 1][:fresh]
+            diagonal[:] = np.sqrt(rng.chisquare(freedom))
         if projected:
             vectors[:, 0] = 0.0
         self.revealed = before + fresh
@@ -89,8 +91,6 @@ def lower_factor(vectors: Floats) -> Floats:
 
     LAPACK itself: around small matrices NumPy's wrapper costs more than the factorisation.
     """
-    from scipy.linalg.lapack import dgeqrf
-
     rank = min(vectors.shape)
     upper = dgeqrf(vectors.T)[0][:rank]
     upper[:, :rank][_above(rank).T] = 0.0  # reflectors

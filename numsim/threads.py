@@ -1,14 +1,17 @@
-"""BLAS threads of a run: as many as its configuration says, whatever else runs in the process."""
+"""What a run has of the machine: cores, BLAS threads as its configuration says, worker processes."""
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-__all__ = ["blas_threads", "cores"]
+__all__ = ["blas_threads", "cores", "follow"]
 
 _state = threading.Condition()
 _running = 0
@@ -30,6 +33,18 @@ def cores() -> int:
     from loky import cpu_count
 
     return int(cpu_count())
+
+
+def follow(parent: int) -> None:
+    """A worker process leaves Ctrl-C to its parent, and ends with it, even in the middle of a long run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

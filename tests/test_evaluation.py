@@ -156,14 +156,6 @@ def test_standard_errors_are_those_of_the_mean() -> None:
     assert spread[2] == pytest.approx(claimed[3], rel=error)
 
 
-def test_blocks_change_nothing_but_the_number_of_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(4)
-    direction, W = direction_of(rng), rng.standard_normal((2, 3, DIM))
-    whole = measured(W, direction, samples=1000)
-    monkeypatch.setattr("numsim.evaluation._BLOCK", 64)
-    assert measured(W, direction, samples=1000) == pytest.approx(whole, rel=tolerances.SOLVED)
-
-
 def test_filters_in_few_dimensions() -> None:
     """d = 1 projected has no noise at all; more filters than dimensions leave the factor low."""
     W = np.array([[[1.0], [2.0]], [[-1.0], [0.5]]])

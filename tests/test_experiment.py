@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tolerances
+from scipy import stats
 from scipy.stats import ks_2samp
 
 import numsim
@@ -13,7 +14,7 @@ from numsim import Experiment, dynamics, reference
 from numsim.contrastive import alignment
 from numsim.data import Labelled, Unlabelled
 from numsim.evaluation import evaluate
-from numsim.experiment import Arm, Instance, Pretrained, Simulation, draw, generator, simulate
+from numsim.experiment import _STREAMS, Arm, Instance, Pretrained, Simulation, draw, generator, simulate
 from numsim.fresh_views import FreshDescent
 
 Floats = npt.NDArray[np.float64]
@@ -436,6 +437,20 @@ def test_streams_and_seeds_differ() -> None:
     names = ["filters", "labels", "noise", "views", "labelled", "labelled noise", "flips", "split", "bias"]
     firsts = {generator(seed, name).random() for seed in range(20) for name in [*names, "evaluation"]}
     assert len(firsts) == 20 * (len(names) + 1)
+
+
+def test_streams_and_seeds_are_independent() -> None:
+    """First numbers of all streams over consecutive seeds, which is how ensembles use them."""
+    names = sorted(_STREAMS)
+    firsts = np.array([[generator(seed, name).random() for name in names] for seed in range(1000)])
+    level = tolerances.SIGNIFICANCE / len(names) ** 2  # of all comparisons together
+    for k, name in enumerate(names):
+        assert stats.kstest(firsts[:, k], "uniform").pvalue >= level, name
+        assert stats.pearsonr(firsts[:-1, k], firsts[1:, k]).pvalue >= level, name
+        for other in range(k):
+            assert stats.pearsonr(firsts[:, k], firsts[:, other]).pvalue >= level, (name, names[other])
+    pairs = np.histogram2d(firsts[:, :-1].ravel(), firsts[:, 1:].ravel(), bins=8, range=[[0, 1], [0, 1]])[0]
+    assert stats.chisquare(pairs.ravel()).pvalue >= tolerances.SIGNIFICANCE
 
 
 def test_a_seed_given_is_the_seed_of_the_experiment() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tolerances
+import words
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -377,8 +378,8 @@ def test_the_test_error_is_that_of_dense_samples(
     unit = case.mu / np.linalg.norm(case.mu)
     across = case.W - np.outer(case.W @ unit, unit) if projected else case.W
     Q, _ = np.linalg.qr(across.T)
-    draws = np.random.default_rng(seed).standard_normal((10, Q.shape[1]))
-    noise = 0.5 * draws @ Q.T
+    draws = words.noise(words.lanes(np.random.default_rng(seed)), Q.shape[1], 10)
+    noise = 0.5 * (Q @ draws).T
     if projected:
         noise -= np.outer(noise @ unit, unit)
     result = evaluate(

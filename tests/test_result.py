@@ -56,7 +56,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "output scale": {"network.output_scale": 7.0, "network.relative_init_scale": 0.3},
     "memorising": {"pretraining.stop_at_linear_end": False, "pretraining.learning_rate": 1e-8},
     "pre-training explodes": {"pretraining.learning_rate": 1e300},
-    "pre-training diverges": {"pretraining.learning_rate": 1e30},
+    "pre-training diverges": {"pretraining.learning_rate": 1e120},
     "training explodes": {"finetuning.learning_rate": 1e300},
 }
 

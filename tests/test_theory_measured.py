@@ -356,7 +356,7 @@ def test_loss_decreases_at_the_default_step_size(q: float) -> None:
         n, m = (int(rng.choice(values)) for values in ([1, 2, 3, 5, 20, 50], [1, 2, 10, 50]))
         bias, scale = bool(rng.integers(2)), float(rng.choice([0.1, 1.0, 5.0, m]))
         e = Experiment(
-            seed=seed,
+            seed=100 + seed,
             data={
                 "dim": int(10 ** rng.uniform(2, 8)),
                 "snr": float(10 ** rng.uniform(-2, 0.7)),

@@ -23,6 +23,9 @@ def roundoff(terms: int, size: float = 1.0) -> float:
 # own exponential may be off by one.
 EXPONENTIAL = 4.0 * EPS
 
+# Logarithm, sine, cosine by polynomials, and the normals made of them: below one eps each, four in a row.
+ELEMENTARY = 4.0 * EPS
+
 # The smallest number with full relative precision: what is below may be flushed or denormal.
 TINY = float(np.finfo(np.float64).tiny)
 

@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import signal
 import sys
-import threading
-import time
 from collections.abc import Collection
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Protocol
 
 from ..faults import ConfigError
-from ..threads import cores
+from ..threads import cores, follow
 from .batches import Batch, Row, run_batch
 
 __all__ = ["Executor", "Here", "Processes", "Unreachable", "WorkerDied", "connect"]
@@ -93,18 +90,6 @@ class Here:
         """Nothing to stop."""
 
 
-def _follow(parent: int) -> None:
-    """Leave Ctrl-C to the parent, and end with it, even in the middle of a long run."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 class Processes:
     """As many processes as there are cores. They end with their parent, however it ends."""
 
@@ -121,7 +106,7 @@ class Processes:
         from loky import ProcessPoolExecutor
 
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(self.workers, initializer=_follow, initargs=(os.getpid(),))
+            self._pool = ProcessPoolExecutor(self.workers, initializer=follow, initargs=(os.getpid(),))
         future: Future[list[Row]] = self._pool.submit(run_batch, batch)
         return future
 
