@@ -350,13 +350,14 @@ def test_race_winners() -> None:
 @pytest.mark.compiled
 @pytest.mark.parametrize("q", [1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
 def test_loss_decreases_at_the_default_step_size(q: float) -> None:
-    """Clean or flipped labels, initial filters of moderate size: at every step; for q < 2 but for kinks."""
+    """Clean or flipped labels, initial margins not below -1: at every step; for q < 2 but for kinks."""
     rng = np.random.default_rng(int(10 * q))
+    tried = 0
     for seed in range(40):
         n, m = (int(rng.choice(values)) for values in ([1, 2, 3, 5, 20, 50], [1, 2, 10, 50]))
         bias, scale = bool(rng.integers(2)), float(rng.choice([0.1, 1.0, 5.0, m]))
         e = Experiment(
-            seed=100 + seed,
+            seed=seed,
             data={
                 "dim": int(10 ** rng.uniform(2, 8)),
                 "snr": float(10 ** rng.uniform(-2, 0.7)),
@@ -390,7 +391,11 @@ def test_loss_decreases_at_the_default_step_size(q: float) -> None:
             record=2001,
         )
         losses = run.recorded_losses
+        if losses[0] > np.log1p(np.e):  # filters so large that samples start beyond f = -1
+            continue
+        tried += 1
         allowed = tolerances.KINK if q < 2 else tolerances.CLOSED_FORM
         assert run.status == "max_steps"
         assert np.all(np.diff(losses) <= allowed * losses[:-1])
         assert losses[-1] <= losses[0]
+    assert tried >= 35

@@ -66,7 +66,8 @@ def supervised_learning_rate(
     eta = 0.5 / (product of these, with max_f h).
 
     f > 0 is the right side of the label. With label flips samples start on the wrong side, and descent takes
-    them through f = -1 ... 0, where the second term of h changes sign: the maximum is over those too.
+    them through f = -1 ... 0, where the second term of h changes sign: the maximum is over those too. Filters
+    so large that samples start far beyond f = -1 may overshoot (seen at SNR 5, relative scale 0.3, f = -25).
     """
     f = np.geomspace(1e-6, 60.0, 2000)
     sigmoid = 1 / (1 + np.exp(f))  # -l'(f); l'' = sigmoid (1 - sigmoid)
