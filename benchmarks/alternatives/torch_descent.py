@@ -1,0 +1,56 @@
+"""Both stages in PyTorch: autograd, float64, nothing in the loop beside loss, gradient and update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from . import Floats, Run
+
+Loss = Callable[[Any], Any]
+
+
+def info_nce(W: Any, z: Any, z_aug: Any) -> Any:
+    """Cross-entropy of the positive, which stands on the diagonal of the similarities."""
+    P, P_aug = z @ W.T, z_aug @ W.T
+    logits = torch.diagonal_scatter(P @ P.T, (P * P_aug).sum(1))
+    return F.cross_entropy(logits, torch.arange(len(z)))
+
+
+def logistic_loss(W: Any, patches: Any, y: Any, q: float) -> Any:
+    """Mean of log(1 + exp(-y f)); patches (n P, D), W (2, m, D). F.softplus is inexact beyond 20."""
+    signs, m, width = W.shape
+    inner = torch.relu(patches @ W.view(-1, width).T) ** q
+    per_sign = inner.view(len(y), -1, signs, m).sum((1, 3)) / m
+    return -F.logsigmoid(y * (per_sign[:, 0] - per_sign[:, 1])).mean()
+
+
+def descent(W: Floats, loss: Loss, learning_rate: float) -> Run:
+    """The loop that both stages share."""
+    start = torch.from_numpy(W)
+
+    def run(steps: int) -> Floats:
+        filters = start.clone().requires_grad_()
+        for _ in range(steps):
+            (gradient,) = torch.autograd.grad(loss(filters), filters)
+            with torch.no_grad():
+                filters.add_(gradient, alpha=-learning_rate)
+        return np.asarray(filters.detach().numpy())
+
+    return run
+
+
+def prepare_pretraining(W: Floats, z: Floats, z_aug: Floats, *, learning_rate: float) -> Run:
+    """Gradient descent on InfoNCE; see the package."""
+    first, second = torch.from_numpy(z), torch.from_numpy(z_aug)
+    return descent(W, lambda filters: info_nce(filters, first, second), learning_rate)
+
+
+def prepare_training(W: Floats, x: Floats, y: Floats, *, q: float, learning_rate: float) -> Run:
+    """Gradient descent on the logistic loss; see the package."""
+    patches, labels = torch.from_numpy(np.ascontiguousarray(x.reshape(-1, x.shape[2]))), torch.from_numpy(y)
+    return descent(W, lambda filters: logistic_loss(filters, patches, labels, q), learning_rate)
