@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from . import dimension, heatmap, latency, scaling, steps
+from . import dimension, heatmap, latency, roofline, scaling, steps
 from .harness import Case, Row
 
 __all__ = ["WORKS", "Work"]
@@ -27,6 +27,7 @@ WORKS: dict[str, Work] = {
     "heatmap": Work("a replicate of the ReLU heat map, on two cores", heatmap.cases),
     "scaling": Work("time and memory against d, n0, n and m", scaling.cases, scaling.exponents),
     "large": Work("pre-training with n0 = 10,000: seconds a step, peak memory", scaling.large_cases),
+    "roofline": Work("a pre-training step against what the machine can do", roofline.cases, roofline.shares),
     "latency": Work("import and first run, cold and warm cache", latency.cases),
     "verify": Work("the whole theory, quick", latency.verify_cases),
 }
