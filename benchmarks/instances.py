@@ -47,6 +47,7 @@ def own_pretraining(z: Floats, z_aug: Floats, learning_rate: float, cores: int) 
                 max_steps=steps,
                 stop_at_linear_end=False,
                 record=2,
+                threads=cores,
             )[0]
 
     return run

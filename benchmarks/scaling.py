@@ -114,6 +114,7 @@ def pretraining_steps(*, samples: int, filters: int, cores: int, seed: int, step
                 stop_at_linear_end=False,
                 record=2,
                 progress=progress,
+                threads=cores,
             )
         )
     return Measured(seconds, {"memory": peak_memory()})

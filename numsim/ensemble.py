@@ -10,11 +10,13 @@ half of a run of a millisecond is Python, for which threads wait for one another
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -37,7 +39,10 @@ Floats = npt.NDArray[np.float64]
 
 _SHORT = 5e-3  # seconds of a run below which threads do not pay
 _START = 3.0  # seconds until worker processes have started
-_BATCH = 0.2  # seconds of work handed to a worker process at a time
+_BATCH = 0.1  # seconds of work handed to a worker process at a time
+_IDLE = 300  # seconds that worker processes wait for another ensemble
+
+_last_use = -math.inf  # of the worker processes, on the monotonic clock
 
 
 def checked_seeds(seeds: int | Iterable[int]) -> list[int]:
@@ -86,16 +91,18 @@ def run_many(experiment: Experiment, seeds: int | Iterable[int], *, workers: int
     if workers is not None and (isinstance(workers, bool) or workers < 1):
         raise ValueError(f"workers is {workers}, expected a number >= 1, or None for all cores")
     workers = min(workers or max(1, cores() // e.threads), len(listed))
+    started = time.monotonic() < _last_use + _IDLE / 2
+    enough = 0.0 if started else 2 * _START  # seconds of work that are worth processes
     if workers == 1:
         rows = _rows(e, listed)
-    elif len(listed) * _SHORT <= 2 * _START:
+    elif len(listed) * _SHORT <= enough or len(listed) < 3:
         rows = _in_threads(e, listed, workers)
     else:  # many: two of them tell how short they are
         rows = _rows(e, listed[:1])  # the first may compile
         start = time.perf_counter()
         rows += _rows(e, listed[1:2])
         seconds, rest = time.perf_counter() - start, listed[2:]
-        if seconds < _SHORT and seconds * len(rest) > 2 * _START:
+        if seconds < _SHORT and seconds * len(rest) > enough:
             rows += _in_processes(e, rest, workers, max(1, round(_BATCH / seconds)))
         else:
             rows += _in_threads(e, rest, workers)
@@ -131,14 +138,24 @@ def _in_threads(e: Experiment, seeds: Sequence[int], workers: int) -> list[Float
 
 
 def _in_processes(e: Experiment, seeds: Sequence[int], workers: int, batch: int) -> list[Floats]:
-    from loky import ProcessPoolExecutor
+    """In processes that stay for the next ensemble: they take seconds to start."""
+    global _last_use
+    from loky import get_reusable_executor
 
-    batches = [seeds[k : k + batch] for k in range(0, len(seeds), batch)]
-    executor = ProcessPoolExecutor(workers, initializer=follow, initargs=(os.getpid(),))
+    size = min(batch, -(-len(seeds) // (4 * workers)))  # a few batches each, for they end at different times
+    batches = [seeds[k : k + size] for k in range(0, len(seeds), size)]
+    executor = get_reusable_executor(workers, timeout=_IDLE, initializer=follow, initargs=(os.getpid(),))
     try:
-        return [row for rows in executor.map(partial(_rows, e), batches) for row in rows]
-    finally:
-        executor.shutdown(wait=True, kill_workers=True)  # whatever they do, after Ctrl-C
+        rows = [row for rows in executor.map(partial(_rows, e), batches) for row in rows]
+    except BrokenProcessPool:  # somebody killed a worker
+        _last_use = -math.inf
+        return _in_threads(e, seeds, workers)
+    except BaseException:  # Ctrl-C
+        _last_use = -math.inf
+        executor.shutdown(wait=True, kill_workers=True)
+        raise
+    _last_use = time.monotonic()
+    return rows
 
 
 def dataset(

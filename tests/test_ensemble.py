@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tolerances
+from loky import get_reusable_executor
 
 import numsim
 from numsim import ensemble
@@ -72,11 +75,20 @@ def test_many_short_runs_are_done_by_processes(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(ensemble, "_in_processes", watched)
     monkeypatch.setattr(ensemble, "_SHORT", 1e9)  # seconds: every run is short ...
+    monkeypatch.setattr(ensemble, "_last_use", -math.inf)
     assert numsim.run_many(SMALL, 9, workers=2).identical(one)
     assert handed == []  # ... but there are too few
-    monkeypatch.setattr(ensemble, "_START", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(ensemble, "_START", 0.0)
+        assert numsim.run_many(SMALL, 9, workers=2).identical(one)
+        assert handed == [7]  # the first two tell how long they take
     assert numsim.run_many(SMALL, 9, workers=2).identical(one)
-    assert handed == [7]  # the first two tell how long they take
+    assert handed == [7, 7]  # processes that have started are used for fewer
+    assert ensemble._last_use > 0
+    os.kill(next(iter(get_reusable_executor(reuse=True)._processes)), signal.SIGKILL)
+    for _ in range(3):  # before and after the pool notices
+        assert numsim.run_many(SMALL, 9, workers=2).identical(one)
+    get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
 
 
 def test_status_follows_the_cf_conventions(tmp_path: Any) -> None:
