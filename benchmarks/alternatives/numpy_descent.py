@@ -37,10 +37,10 @@ def logistic_gradient(W: Floats, x: Floats, y: Floats, q: float) -> Floats:
     patches = x.reshape(-1, width)
     inner = np.maximum(patches @ W.reshape(-1, width).T, 0.0)  # (n P, 2 m)
     power = inner * inner if q == 3 else np.where(inner > 0, inner ** (q - 1.0), 0.0)
-    per_sign = (power * inner).reshape(n, per_sample, 2, m).sum(axis=(1, 3)) / m
-    margins = y * (per_sign @ SIGNS)
+    signs = np.repeat(SIGNS, m)
+    margins = y * ((power * inner) @ signs).reshape(n, per_sample).sum(axis=1) / m
     weights = -y / (1.0 + np.exp(np.minimum(margins, 700.0)))  # y l'
-    factor = np.repeat(weights, per_sample)[:, None] * np.repeat(SIGNS * (q / (n * m)), m)
+    factor = np.repeat(weights, per_sample)[:, None] * (q / (n * m)) * signs
     gradient: Floats = (factor * power).T @ patches
     return gradient.reshape(W.shape)
 

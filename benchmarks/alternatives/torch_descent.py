@@ -23,10 +23,11 @@ def info_nce(W: Any, z: Any, z_aug: Any) -> Any:
 
 def logistic_loss(W: Any, patches: Any, y: Any, q: float) -> Any:
     """Mean of log(1 + exp(-y f)); patches (n P, D), W (2, m, D). F.softplus is inexact beyond 20."""
-    signs, m, width = W.shape
-    inner = torch.relu(patches @ W.view(-1, width).T) ** q
-    per_sign = inner.view(len(y), -1, signs, m).sum((1, 3)) / m
-    return -F.logsigmoid(y * (per_sign[:, 0] - per_sign[:, 1])).mean()
+    _, m, width = W.shape
+    signs = torch.full((2 * m,), 1.0 / m, dtype=torch.float64)
+    signs[m:] *= -1.0
+    active = torch.relu(patches @ W.view(-1, width).T) ** q
+    return -F.logsigmoid(y * (active @ signs).view(len(y), -1).sum(1)).mean()
 
 
 def descent(W: Floats, loss: Loss, learning_rate: float) -> Run:
