@@ -84,7 +84,7 @@ def dimension(rows: Sequence[Row]) -> Any:
             points = sorted((r for r in rows_here if r.alternative == library), key=lambda r: r.facts["dim"])
             if points:
                 x = [row.facts["dim"] for row in points]
-                _interval(axis, x, points, False, label=f"{library}, in $R^d$", **STYLES[library])
+                _interval(axis, x, points, False, label=f"{library}, in $\\mathbb{{R}}^d$", **STYLES[library])
         dims = sorted({row.facts["dim"] for row in rows_here})
         own = [
             Row("", "", "", 1, "", OK, pairs=[p for r in rows_here if r.facts["dim"] == d for p in r.pairs])
@@ -104,15 +104,7 @@ def scaling(rows: Sequence[Row]) -> Any:
         return None
     figure, axes = _axes(2, 3, 10.2, 6.0)
     runs.sort(key=lambda row: row.facts["dim"])
-    x = [row.facts["dim"] for row in runs]
-    time, memory = axes[0, 0], axes[1, 0]
-    _interval(time, x, runs, True, **STYLES["numsim"])
-    time.set(xlabel="dimension $d$", ylabel="time of a run [s]", title="both arms, steps fixed")
-    memory.plot(x, [row.facts["memory"] / 1e6 for row in runs], markersize=4.5, **STYLES["numsim"])
-    memory.set(xlabel="dimension $d$", ylabel="peak memory [MB]", title="the same")
-    for axis in (time, memory):
-        low, high = (np.exp(np.mean(np.log(axis.get_ylim()))) * f for f in (0.1, 10.0))
-        axis.set_ylim(low, high)  # two decades: what is flat shall look flat, and noise small
+    _flat(axes[0, 0], axes[1, 0], runs)
     places = (axes[0, 1], axes[0, 2], axes[1, 1], axes[1, 2])
     names = {"n0": "unlabelled samples $n_0$", "n": "labelled samples $n$", "m": "filters per sign $m$"}
     for axis, ((stage, letter), (fact, operations)) in zip(places, SERIES.items(), strict=True):
@@ -120,14 +112,40 @@ def scaling(rows: Sequence[Row]) -> Any:
         if not points:
             continue
         _steps(axis, points, fact, stage, operations)
-        other = points[0].facts["samples" if stage == "pre-training" else "labelled"]
-        fixed = f"$m$ = {points[0].facts['filters']:.0f}" if letter != "m" else f"{other:.0f} samples"
+        count = points[0].facts["samples" if stage == "pre-training" else "labelled"]
+        fixed = f"$m$ = {points[0].facts['filters']:.0f}"
+        if letter == "m":
+            fixed = f"{'$n_0$' if stage == 'pre-training' else '$n$'} = {count:.0f}"
         axis.set(xlabel=names[letter], ylabel=TIME, title=f"{stage}, {fixed}")
     return figure
 
 
+def _flat(time: Any, memory: Any, runs: Sequence[Row]) -> None:
+    """Time of a run relative to the one it took turns with, at d = 1e5, and its peak memory."""
+    x = [row.facts["dim"] for row in runs]
+    relative = [np.array([own / other for process in row.pairs for own, other in process]) for row in runs]
+    middle = np.array([np.median(values) for values in relative])
+    ends = np.array(
+        [
+            [1.0 / row.ratio_high, 1.0 / row.ratio_low] if row.ratio_low and row.ratio_high else [m, m]
+            for row, m in zip(runs, middle, strict=True)
+        ]
+    ).T
+    bars = np.abs(ends - middle)
+    time.set(yscale="linear", ylim=(0.0, 1.6), xlabel="dimension $d$", ylabel="time / time at $d = 10^5$")
+    time.errorbar(x, middle, yerr=bars, markersize=4.5, capsize=2, elinewidth=0.8, **STYLES["numsim"])
+    typical = float(np.median([row.numsim for row in runs if row.numsim] or [np.nan]))
+    time.set_title(f"a run, both arms ({1e3 * typical:.0f} ms)")
+    held = [row.facts["memory"] / 1e6 for row in runs]
+    memory.plot(x, held, markersize=4.5, **STYLES["numsim"])
+    memory.set(yscale="linear", ylim=(0.0, 1.6 * max(held)), xlabel="dimension $d$")
+    memory.set(ylabel="peak memory [MB]", title="the same run, process and libraries included")
+
+
 def _steps(axis: Any, points: Sequence[Row], fact: str, stage: str, operations: Any) -> None:
     """Measured points, and the flop count through the last of them."""
+    from matplotlib.ticker import FixedLocator, NullLocator
+
     x = np.array([row.facts[fact] for row in points])
     size = "samples" if stage == "pre-training" else "labelled"
     counted = np.array([operations(row.facts[size], row.facts["filters"]) for row in points])
@@ -142,6 +160,9 @@ def _steps(axis: Any, points: Sequence[Row], fact: str, stage: str, operations: 
         linewidth=1.1,
         label=f"flop count at {rate:.0f} Gflop/s",
     )
+    axis.xaxis.set_major_locator(FixedLocator(x.tolist()))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter("{x:.0f}")
     axis.legend(frameon=False, loc="upper left")
 
 

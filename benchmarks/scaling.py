@@ -6,7 +6,7 @@ progress that a stage reports, so that what comes before the first step does not
 the step size, hence in the linear stage throughout.
 
 Multiplications and additions of a step, M = 2m, K = n + 2:
-    pre-training  12 M n0^2  (2 for S = P^T P, 2 for P (p + p^T), 8 for increments @ Gram)
+    pre-training  11 M n0^2  (1 for a triangle of S = P^T P, 2 for P (p + p^T), 8 for increments @ Gram)
     training      2 M K^2    (increments @ Gram)
 """
 
@@ -39,7 +39,7 @@ def peak_memory() -> float:
 
 def pretraining_operations(samples: float, filters: float) -> float:
     """Operations of a pre-training step."""
-    return 12.0 * 2.0 * filters * samples**2
+    return 11.0 * 2.0 * filters * samples**2
 
 
 def training_operations(labelled: float, filters: float) -> float:
