@@ -180,5 +180,8 @@ def signal_noise_dictionary(mu: Floats, labelled: Labelled) -> PatchDictionary:
 def dense_dictionary(x: Floats, y: Floats) -> PatchDictionary:
     """Dictionary of user data: patches x (n, P, D), equal patches kept once; labels y (n,)."""
     n, per_sample, width = x.shape
-    vectors, index = np.unique(x.reshape(n * per_sample, width), axis=0, return_inverse=True)
-    return PatchDictionary(vectors, index.reshape(n, per_sample).astype(np.int64), y)
+    rows = np.ascontiguousarray(x.reshape(n * per_sample, width)) + 0.0  # -0.0 becomes 0.0: equal bytes
+    places: dict[bytes, int] = {}
+    index = [places.setdefault(row.tobytes(), len(places)) for row in rows]
+    first = np.unique(index, return_index=True)[1]
+    return PatchDictionary(rows[first], np.array(index, dtype=np.int64).reshape(n, per_sample), y)

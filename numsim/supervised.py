@@ -159,7 +159,7 @@ def train(
     -------
     W : (2, m, d) trained filters.
     descent : status, steps, loss, and per recorded step the coefficients of w - w^0 on the distinct
-        patches (in the order of ``numpy.unique`` over the rows of x).
+        patches (in the order in which they first appear in x, sample by sample).
 
     Raises
     ------

@@ -346,7 +346,8 @@ def test_training_on_any_patches_is_the_reference_step_by_step(
     }
     expected, disturbed = twins(lambda V: reference.train(V, x, y, **settings), W)
     last, run = numsim.train(W, x, y, record=max_steps + 1, **settings)
-    vectors = np.unique(x.reshape(-1, x.shape[2]), axis=0)
+    rows = x.reshape(-1, x.shape[2])
+    vectors = rows[np.sort(np.unique(rows, axis=0, return_index=True)[1])]  # as they first appear
     assert run.coefficients.shape == (2 * W.shape[1], len(vectors))
     flat = W.reshape(-1, W.shape[2])
     filters = [flat + c @ vectors for c in run.recorded_coefficients]
