@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from json import loads
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,6 @@ import numpy as np
 
 from .harness import OK, Row
 from .scaling import SERIES, series
-from .tables import rows_of
 
 # Okabe and Ito's colours, told apart by the colour-blind, with a marker each for print in grey.
 STYLES: dict[str, dict[str, Any]] = {
@@ -164,7 +161,3 @@ def _steps(axis: Any, points: Sequence[Row], fact: str, stage: str, operations: 
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter("{x:.0f}")
     axis.legend(frameon=False, loc="upper left")
-
-
-if __name__ == "__main__":
-    draw(rows_of(loads(Path(sys.argv[1]).read_text())), Path(sys.argv[2]))

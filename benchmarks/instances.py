@@ -18,6 +18,9 @@ Own = Callable[[Floats, int], Floats]
 LIBRARIES = {"JAX": "jax", "PyTorch": "torch", "NumPy": ""}
 """Alternatives by the name in the table, and the module that each needs."""
 
+SLOW = 1e-3
+"""Of the default step size: hundreds of steps all lie in the linear stage, where experiments spend theirs."""
+
 FLOOR = 1e-10
 """Two orders of the same sums, after hundreds of steps: theory.md E4."""
 RESPONSE = 100.0

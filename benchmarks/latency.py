@@ -81,4 +81,4 @@ def verify_cases(smoke: bool) -> list[Case]:
     if smoke:
         return []
     arguments = ("-m", "numsim", "verify", "--json")
-    return [_case("verify", "numsim verify, quick", arguments, True, 2, 2)]
+    return [_case("verify", "numsim verify, quick", arguments, True, 1, 2)]

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from .harness import OK, Case, Measured, Row
-from .instances import experiment
-from .scaling import SLOW, step_seconds
+from .instances import SLOW, experiment
+from .scaling import step_seconds
 
 REPETITIONS = 5
 

@@ -21,13 +21,11 @@ from typing import Any
 import numpy as np
 
 from .harness import OK, Case, Measured, Row, Sides
-from .instances import experiment, patches
+from .instances import SLOW, experiment, patches
 from .statistics import exponent
 
 REFERENCE_DIM = 10**5
 DIMS = (10**3, 10**5, 10**7, 10**9, 10**12, 10**15)
-SLOW = 1e-3
-"""Of the default step size: the measured steps all lie in the linear stage."""
 WORK = 5e10
 """Operations that a point spends in steps (some seconds), 8 steps at least."""
 

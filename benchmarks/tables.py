@@ -1,6 +1,7 @@
 """Tables from rows: for the terminal, and as Markdown into README.md.
 
-``python -m benchmarks.tables FILE.json`` rewrites README.md between its two markers.
+``python -m benchmarks.tables FILE.json ...`` rewrites README.md between its two markers, and the figures.
+Several files are works that ran one after the other; of one that is in two of them the later counts.
 """
 
 from __future__ import annotations
@@ -119,12 +120,26 @@ def between_markers(text: str, inside: str) -> str:
     return f"{before}{begin}\n\n{inside}\n\n{end}{after}"
 
 
-def main(path: str) -> None:
-    """Rewrite the tables of README.md from a JSON document."""
-    document = json.loads(Path(path).read_text())
-    inside = f"{description(document)}\n\n{markdown(rows_of(document))}"
-    README.write_text(between_markers(README.read_text(), inside))
+def merged(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One document of several: the works of all, the rest from the last."""
+    works: dict[str, list[Any]] = {}
+    for document in documents:
+        found: dict[str, list[Any]] = {}
+        for row in document["rows"]:
+            found.setdefault(row["work"], []).append(row)
+        works.update(found)
+    return {**documents[-1], "rows": [row for rows in works.values() for row in rows]}
+
+
+def main(paths: Sequence[str]) -> None:
+    """Rewrite the tables of README.md and the figures from JSON documents."""
+    from .figures import draw
+
+    document = merged([json.loads(Path(path).read_text()) for path in paths])
+    rows = rows_of(document)
+    README.write_text(between_markers(README.read_text(), f"{description(document)}\n\n{markdown(rows)}"))
+    draw(rows, README.parent / "figures")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1:])

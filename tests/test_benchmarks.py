@@ -263,6 +263,14 @@ def test_figures_are_drawn_and_repeat_to_the_byte(tmp_path: Path) -> None:
     assert draw([], tmp_path) == []
 
 
+def test_files_of_works_that_ran_apart_are_one_table() -> None:
+    first = {"machine": 1, "rows": [{"work": "a", "setting": 1}, {"work": "b", "setting": 2}]}
+    second = {"machine": 2, "rows": [{"work": "b", "setting": 3}, {"work": "b", "setting": 4}]}
+    found = tables.merged([first, second])
+    assert found["machine"] == 2
+    assert [(row["work"], row["setting"]) for row in found["rows"]] == [("a", 1), ("b", 3), ("b", 4)]
+
+
 def test_tables_go_between_the_markers() -> None:
     readme = tables.README.read_text()
     text = tables.between_markers(readme, tables.markdown(sample_rows()))
