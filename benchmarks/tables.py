@@ -70,12 +70,13 @@ def terminal(rows: Sequence[Row]) -> None:
     """Print the table, as wide as it needs to be."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table()
     for position, heading in enumerate(HEADINGS):
         table.add_column(heading, justify="right" if position in (3, 6, 7, 8, 9) else "left")
     for row in rows:
-        table.add_row(*cells(row))
+        table.add_row(*map(Text, cells(row)))  # brackets are not markup
     console = Console()
     Console(width=max(console.width, 190)).print(table, highlight=False)
 

@@ -401,12 +401,12 @@ def _weight_block(i: int, j: int, bound: float, buffers: ContrastiveBuffers) -> 
     for a in range(block.shape[0]):
         row, own = block[a], inverse[first + a]
         if shifted:
+            if i == j:
+                row[a] = -np.inf  # whose exponential is 0
             for b in range(row.size):
                 forth = own * math.exp(row[b] - top[first + a])
                 back = inverse[second + b] * math.exp(row[b] - top[second + b])
                 row[b] = forth + back
-            if i == j:
-                row[a] = 0.0
         else:
             others = inverse[second : second + row.size]
             for b in range(row.size):
