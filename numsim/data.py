@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .space import Space
+from .space import Rng, Space, each
 
 __all__ = [
     "Labelled",
@@ -54,31 +54,36 @@ class Unlabelled:
 
 @dataclass(frozen=True)
 class Labelled:
-    """The supervised samples: true and observed labels (n,), noise patches (n, D)."""
+    """The supervised samples: true and observed labels (..., n), noise patches (..., n, D)."""
 
     true_labels: Floats
     labels: Floats
     noise: Floats
 
 
-def draw_labels(count: int, balanced: bool, rng: np.random.Generator) -> Floats:
+def draw_labels(count: int, balanced: bool, rng: Rng) -> Floats:
     """Labels (count,) uniform on {-1, +1}; balanced: exactly half of each sign, in random order."""
     if balanced:
-        return rng.permutation(np.repeat([1.0, -1.0], count // 2))
-    return np.where(rng.random(count) < 0.5, 1.0, -1.0)
+        halves = np.repeat([1.0, -1.0], count // 2)
+        return each(lambda generator: generator.permutation(halves), rng)
+    return np.where(_uniforms(count, rng) < 0.5, 1.0, -1.0)
+
+
+def _uniforms(count: int, rng: Rng) -> Floats:
+    return each(lambda generator: generator.random(count), rng)
 
 
 def draw_views(
-    space: Space, noise: Floats, overlap: float, sigma_p: float, projected: bool, rng: np.random.Generator
+    space: Space, noise: Floats, overlap: float, sigma_p: float, projected: bool, rng: Rng
 ) -> Floats:
     """One augmented noise vector a xi + sqrt(1 - a^2) xi' per sample, again N(0, sigma_p^2 I).
 
-    xi' is independent; overlap a = 0 is the ideal view. Shape (n0, axes revealed afterwards).
+    xi' is independent; overlap a = 0 is the ideal view. Shape (..., n0, axes revealed afterwards).
     """
-    views = space.draw(len(noise), sigma_p, rng, projected=projected)
+    views = space.draw(noise.shape[-2], sigma_p, rng, projected=projected)
     if overlap:
         views *= np.sqrt((1.0 - overlap) * (1.0 + overlap))
-        views[:, : noise.shape[1]] += overlap * noise
+        views[..., : noise.shape[-1]] += overlap * noise
     return views
 
 
@@ -111,23 +116,25 @@ def draw_labelled(
     balanced: bool,
     flip_probability: float,
     subset_of: Unlabelled | None,
-    label_rng: np.random.Generator,
-    noise_rng: np.random.Generator,
-    flip_rng: np.random.Generator,
+    label_rng: Rng,
+    noise_rng: Rng,
+    flip_rng: Rng,
 ) -> Labelled:
     """n labelled samples, fresh or (``subset_of``) chosen among the unlabelled ones without repetition.
 
     Observed labels differ from the true ones with ``flip_probability`` after the patches are built; a
-    balanced set has balanced true labels.
+    balanced set has balanced true labels. Fresh ones may be drawn for several replicates, with a list of
+    generators a purpose.
     """
     if subset_of is None:
         true = draw_labels(count, balanced, label_rng)
         noise = space.draw(count, sigma_p, noise_rng, projected=projected)
     else:
+        assert isinstance(label_rng, np.random.Generator)
         chosen = _choose(subset_of.labels, count, balanced, label_rng)
         true = subset_of.labels[chosen]
         noise = subset_of.noise[chosen]
-    flips = np.where(flip_rng.random(count) < flip_probability, -1.0, 1.0)
+    flips = np.where(_uniforms(count, flip_rng) < flip_probability, -1.0, 1.0)
     return Labelled(true, true * flips, noise)
 
 
@@ -142,7 +149,8 @@ def _choose(labels: Floats, count: int, balanced: bool, rng: np.random.Generator
 class PatchDictionary:
     """K distinct patch vectors and samples that index into them: all that training needs of a data set.
 
-    vectors : (K, D); patches : (n, P) indices into them; labels : (n,) of +-1.
+    vectors : (..., K, D); patches : (..., n, P) indices into them; labels : (..., n) of +-1. Leading axes are
+    replicates, data sets of one shape.
     """
 
     vectors: Floats
@@ -150,30 +158,31 @@ class PatchDictionary:
     labels: Floats
 
     def gram(self) -> Floats:
-        """Inner products <v_k, v_l> of the dictionary, (K, K)."""
-        return self.vectors @ self.vectors.T
+        """Inner products <v_k, v_l> of the dictionary, (..., K, K)."""
+        products: Floats = self.vectors @ self.vectors.swapaxes(-1, -2)
+        return products
 
     def with_bias(self) -> PatchDictionary:
         """The same with one more coordinate, 1 in every patch: a filter's weight there is its bias."""
-        entries, width = self.vectors.shape
-        vectors = np.ones((entries, width + 1))
-        vectors[:, :width] = self.vectors
+        *stack, width = self.vectors.shape
+        vectors = np.ones((*stack, width + 1))
+        vectors[..., :width] = self.vectors
         return PatchDictionary(vectors, self.patches, self.labels)
 
 
 def signal_noise_dictionary(mu: Floats, labelled: Labelled) -> PatchDictionary:
-    """Dictionary [+mu, -mu, xi_1 ... xi_n] (n + 2, D); sample i has the patches y_i mu and xi_i.
+    """Dictionary [+mu, -mu, xi_1 ... xi_n] (..., n + 2, D); sample i has the patches y_i mu and xi_i.
 
     The signal patch carries the true label, the loss the observed one.
     """
-    n, width = labelled.noise.shape
-    vectors = np.zeros((n + 2, width))
-    vectors[0, : len(mu)] = mu
-    vectors[1] = -vectors[0]
-    vectors[2:] = labelled.noise
-    patches = np.empty((n, 2), dtype=np.int64)
-    patches[:, 0] = labelled.true_labels <= 0
-    patches[:, 1] = np.arange(2, n + 2)
+    *stack, n, width = labelled.noise.shape
+    vectors = np.zeros((*stack, n + 2, width))
+    vectors[..., 0, : len(mu)] = mu
+    vectors[..., 1, :] = -vectors[..., 0, :]
+    vectors[..., 2:, :] = labelled.noise
+    patches = np.empty((*stack, n, 2), dtype=np.int64)
+    patches[..., 0] = labelled.true_labels <= 0
+    patches[..., 1] = np.arange(2, n + 2)
     return PatchDictionary(vectors, patches, labelled.labels)
 
 

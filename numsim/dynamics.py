@@ -27,8 +27,8 @@ STATUSES = ("linear_end", "target_loss", "max_steps", "non_finite")
 
 NON_FINITE = STATUSES[descent.NON_FINITE]
 
-_WORK_BETWEEN_PAUSES = 2e9  # multiplications: about 0.1 s
-_WORK_OF_A_STEP = 1e4  # what a step costs beside its product with the Gram matrix, in the same unit
+WORK_BETWEEN_PAUSES = 2e9  # multiplications: about 0.1 s
+WORK_OF_A_STEP = 1e4  # what a step costs beside its product with the Gram matrix, in the same unit
 _RECORD_ROWS = 200
 _RECORD_BYTES = 64e6
 
@@ -105,7 +105,7 @@ def descend(
         np.zeros(1, dtype=np.int64),
         np.zeros(1),
     )
-    stride = int(max(1, _WORK_BETWEEN_PAUSES / (filters * entries * entries + _WORK_OF_A_STEP)))
+    stride = int(max(1, WORK_BETWEEN_PAUSES / (filters * entries * entries + WORK_OF_A_STEP)))
     code = descent.PAUSED
     while code == descent.PAUSED:
         pause = int(state.clock[0]) + stride

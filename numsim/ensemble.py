@@ -26,7 +26,8 @@ import numpy.typing as npt
 
 from .config import Experiment
 from .experiment import Report, check_memory
-from .measures import ARMS, FAILED, PHYSICS, STATUSES, blank, measure, variables
+from .measures import ARMS, FAILED, PHYSICS, STATUSES, blank, measure_many, variables
+from .replicates import portion_size
 from .threads import blas_threads, cores, follow
 from .versions import versions
 
@@ -95,7 +96,7 @@ def run_many(experiment: Experiment, seeds: int | Iterable[int], *, workers: int
     enough = 0.0 if started else 2 * _START  # seconds of work that are worth processes
     if workers == 1:
         rows = _rows(e, listed)
-    elif len(listed) * _SHORT <= enough or len(listed) < 3:
+    elif portion_size(e) > 1 or len(listed) * _SHORT <= enough or len(listed) < 3:
         rows = _in_threads(e, listed, workers)
     else:  # many: two of them tell how short they are
         rows = _rows(e, listed[:1])  # the first may compile
@@ -111,14 +112,17 @@ def run_many(experiment: Experiment, seeds: int | Iterable[int], *, workers: int
 
 def _rows(e: Experiment, seeds: Sequence[int], report: Report | None = None) -> list[Floats]:
     """What the runs of a resolved experiment end in."""
-    rows = []
     with blas_threads(e.threads), np.errstate(all="ignore"):  # a status says what was not finite
-        for seed in seeds:
-            try:
-                rows.append(measure(e, seed, report=report))
-            except MemoryError:
-                rows.append(blank(("arms",), FAILED))
-    return rows
+        found = measure_many(e, seeds, report=report)
+    return [_numbers(numbers) for numbers in found]
+
+
+def _numbers(found: Floats | Exception) -> Floats:
+    if isinstance(found, MemoryError):
+        return blank(("arms",), FAILED)
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def _in_threads(e: Experiment, seeds: Sequence[int], workers: int) -> list[Floats]:
@@ -128,9 +132,11 @@ def _in_threads(e: Experiment, seeds: Sequence[int], workers: int) -> list[Float
         if stopped.is_set():
             raise KeyboardInterrupt
 
+    size = portion_size(e)
+    parts = [seeds[k : k + size] for k in range(0, len(seeds), size)]
     with blas_threads(e.threads), ThreadPoolExecutor(workers) as executor:
         try:
-            return [rows[0] for rows in executor.map(lambda seed: _rows(e, [seed], watch), seeds)]
+            return [row for rows in executor.map(lambda part: _rows(e, part, watch), parts) for row in rows]
         except BaseException:
             stopped.set()  # long runs stop at their next pause
             executor.shutdown(wait=True, cancel_futures=True)

@@ -10,7 +10,7 @@ probability p: error = p + (1 - 2p) clean error, loss = (1 - p) E l(y f) + p E l
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ._kernels.readout import LANES, Readout, sample_sums
 from .space import lower_factor
 
-__all__ = ["TestResult", "evaluate"]
+__all__ = ["TestResult", "evaluate", "evaluate_stack"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,16 +33,15 @@ class TestResult(NamedTuple):
     error_se: float
 
 
-@np.errstate(over="ignore", invalid="ignore")
 def evaluate(
     W: Floats,
     direction: Floats,
+    bias: Floats | None = None,
     *,
     signal_norm: float,
     sigma_p: float,
     q: float,
     output_scale: float = 1.0,
-    bias: Floats | None = None,
     projected: bool = True,
     flip_probability: float = 0.0,
     samples: int,
@@ -62,30 +61,65 @@ def evaluate(
     ``rng`` gives the states of the generators in the kernel, all words of them: 64-bit words at random are
     their stationary law, so that nothing need be discarded.
     """
-    flat = W.reshape(-1, W.shape[2])
-    m = len(flat) // 2
+    found = evaluate_stack(
+        W[None],
+        direction,
+        None if bias is None else bias[None],
+        signal_norm=signal_norm,
+        sigma_p=sigma_p,
+        q=q,
+        output_scale=output_scale,
+        projected=projected,
+        flip_probability=flip_probability,
+        samples=samples,
+        rngs=[rng],
+    )
+    return TestResult(*(float(values[0]) for values in found))
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def evaluate_stack(
+    W: Floats,
+    direction: Floats,
+    bias: Floats | None = None,
+    *,
+    signal_norm: float,
+    sigma_p: float,
+    q: float,
+    output_scale: float = 1.0,
+    projected: bool = True,
+    flip_probability: float = 0.0,
+    samples: int,
+    rngs: Sequence[np.random.Generator],
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """``evaluate`` for B networks at once: W (B, 2, m, D), bias (B, 2, m), a generator each.
+
+    Returns the four numbers of a TestResult, (B,) each.
+    """
+    count, m, width = len(W), W.shape[2], W.shape[3]
+    flat = W.reshape(count, 2 * m, width)
     along = flat @ direction
-    across = flat - along[:, None] * direction if projected else flat
-    readout = Readout(
-        factor=np.ascontiguousarray(sigma_p * lower_factor(across)),  # (2m, at most 2m)
-        bias=np.zeros(2 * m) if bias is None else bias.reshape(-1),
+    across = flat - along[..., None] * direction if projected else flat
+    readouts = Readout(
+        factor=np.ascontiguousarray(sigma_p * lower_factor(across)),  # (B, 2m, at most 2m)
+        bias=np.zeros((count, 2 * m)) if bias is None else bias.reshape(count, 2 * m),
         reach=signal_norm * along,
         scale=output_scale / m,
         power=float(q),
         flips=float(flip_probability),
     )
-    state = np.ones((4, LANES), dtype=np.uint64)
-    state[:3] = rng.bit_generator.random_raw(3 * LANES).reshape(3, LANES)
-    sums = sample_sums(readout, samples, state)
-    loss_mean, loss_se = _mean_and_error(sums[0], sums[1], samples)
-    error_mean, error_se = _mean_and_error(sums[2], sums[3], samples)
+    states = np.ones((count, 4, LANES), dtype=np.uint64)
+    for state, rng in zip(states, rngs, strict=True):
+        state[:3] = rng.bit_generator.random_raw(3 * LANES).reshape(3, LANES)
+    sums = sample_sums(readouts, samples, states)
+    loss_mean, loss_se = _mean_and_error(sums[:, 0], sums[:, 1], samples)
+    error_mean, error_se = _mean_and_error(sums[:, 2], sums[:, 3], samples)
     clean = 1 - 2 * flip_probability
-    return TestResult(
-        float(sums[4]) + loss_mean, loss_se, flip_probability + clean * error_mean, clean * error_se
-    )
+    return sums[:, 4] + loss_mean, loss_se, flip_probability + clean * error_mean, clean * error_se
 
 
-def _mean_and_error(total: float, squares: float, count: int) -> tuple[float, float]:
+def _mean_and_error(total: Floats, squares: Floats, count: int) -> tuple[Floats, Floats]:
     mean = total / count
-    variance = max(squares / count - mean**2, 0.0)
-    return float(mean), math.sqrt(variance / max(count - 1, 1))
+    variance = np.maximum(squares / count - mean**2, 0.0)
+    error: Floats = np.sqrt(variance / max(count - 1, 1))
+    return mean, error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ from .evaluation import TestResult, evaluate
 from .faults import ConfigError
 from .fresh_views import FreshDescent, FreshViews, pretrain_fresh_views
 from .network import split_filters
-from .space import Space, pad
+from .space import Rng, Space, each, pad
 from .supervised import train_dictionary
 from .threads import blas_threads
 
@@ -45,6 +45,7 @@ __all__ = [
     "Simulation",
     "check_memory",
     "draw",
+    "draw_supervised",
     "generator",
     "pretrain_only",
     "run",
@@ -104,7 +105,8 @@ class Instance:
     """Everything drawn before training, in D common coordinates (D at most 1 + 2m + 2 n0 + n).
 
     mu, direction : (D,), the signal and its unit vector; filters : (2m, D); bias : (2m,) or None;
-    unlabelled : None without a contrastive stage; order : (2m,) the random split.
+    unlabelled : None without a contrastive stage; order : (2m,) the random split. Drawn for several seeds,
+    all but mu and direction have a leading axis.
     """
 
     mu: Floats
@@ -164,11 +166,10 @@ def draw(experiment: Experiment, seed: int | None = None) -> Instance:
     views the augmented noise is revealed during training, which in law is the same.
     """
     e = experiment.resolved()
-    seed = e.seed if seed is None else seed
+    chosen = e.seed if seed is None else seed
     check_memory(e)
-    m = e.network.filters
     space = Space(e.data.dim)
-    filters = space.draw(2 * m, e.init_scale, generator(seed, "filters"))
+    filters = _draw_filters(space, e, generator(chosen, "filters"))
     unlabelled = None
     if e.pretraining.samples:
         unlabelled = draw_unlabelled(
@@ -179,10 +180,29 @@ def draw(experiment: Experiment, seed: int | None = None) -> Instance:
             balanced=e.data.balanced,
             overlap=e.pretraining.overlap,
             fixed_views=e.pretraining.views == "fixed",
-            label_rng=generator(seed, "labels"),
-            noise_rng=generator(seed, "noise"),
-            view_rng=generator(seed, "views"),
+            label_rng=generator(chosen, "labels"),
+            noise_rng=generator(chosen, "noise"),
+            view_rng=generator(chosen, "views"),
         )
+    return _draw_rest(space, e, filters, unlabelled, lambda stream: generator(chosen, stream))
+
+
+def draw_supervised(e: Experiment, seeds: Sequence[int]) -> Instance:
+    """The instances of several seeds without a contrastive stage, bit for bit, as one with a leading axis."""
+    space = Space(e.data.dim)
+    filters = _draw_filters(space, e, [generator(seed, "filters") for seed in seeds])
+    return _draw_rest(space, e, filters, None, lambda stream: [generator(seed, stream) for seed in seeds])
+
+
+def _draw_filters(space: Space, e: Experiment, rng: Rng) -> Floats:
+    return space.draw(2 * e.network.filters, e.init_scale, rng)
+
+
+def _draw_rest(
+    space: Space, e: Experiment, filters: Floats, unlabelled: Unlabelled | None, rng: Callable[[str], Rng]
+) -> Instance:
+    """Labelled samples, bias and split; rng(stream) : the generator of a purpose, or one a replicate."""
+    m = e.network.filters
     labelled = draw_labelled(
         space,
         e.finetuning.samples,
@@ -191,23 +211,23 @@ def draw(experiment: Experiment, seed: int | None = None) -> Instance:
         balanced=e.data.balanced,
         flip_probability=e.data.flip_probability,
         subset_of=unlabelled if e.finetuning.labelled == "subset" else None,
-        label_rng=generator(seed, "labelled"),
-        noise_rng=generator(seed, "labelled noise"),
-        flip_rng=generator(seed, "flips"),
+        label_rng=rng("labelled"),
+        noise_rng=rng("labelled noise"),
+        flip_rng=rng("flips"),
     )
     width = space.revealed
     if unlabelled is not None:
         augmented = None if unlabelled.augmented is None else pad(unlabelled.augmented, width)
         unlabelled = Unlabelled(unlabelled.labels, pad(unlabelled.noise, width), augmented)
-    bias = generator(seed, "bias").standard_normal(2 * m) * e.init_scale if e.network.bias else None
+    bias = each(lambda one: one.standard_normal(2 * m), rng("bias")) if e.network.bias else None
     return Instance(
         mu=space.signal(e.signal_norm),
         direction=space.signal(1.0),
         filters=pad(filters, width),
-        bias=bias,
+        bias=None if bias is None else bias * e.init_scale,
         unlabelled=unlabelled,
         labelled=Labelled(labelled.true_labels, labelled.labels, pad(labelled.noise, width)),
-        order=generator(seed, "split").permutation(2 * m),
+        order=each(lambda one: one.permutation(2 * m), rng("split")),
     )
 
 
@@ -350,43 +370,64 @@ class _Stages:
 
     def train(self, filters: Floats, progress: Callable[[int, float], None] | None) -> Arm:
         e, instance = self.experiment, self.instance
-        settings = e.finetuning
-        assert settings.learning_rate is not None  # resolved
         width = filters.shape[1]
         labelled = instance.labelled
         padded = Labelled(labelled.true_labels, labelled.labels, pad(labelled.noise, width))
-        dictionary = signal_noise_dictionary(instance.mu, padded)
-        if instance.bias is not None:
-            dictionary = dictionary.with_bias()
-            filters = np.concatenate([filters, instance.bias[:, None]], axis=1)
-        initial = split_filters(filters, instance.order)
+        dictionary, initial = training_start(instance, padded, filters)
         if not math.isfinite(initial.sum()):
             nothing = np.full_like(initial, np.nan)
             return Arm(dictionary, initial, nothing, None, TestResult(*[float("nan")] * 4))
         trained, descent = train_dictionary(
-            initial,
-            dictionary,
-            q=e.network.q,
-            output_scale=e.network.output_scale,
-            learning_rate=settings.learning_rate,
-            max_steps=settings.max_steps,
-            target_loss=settings.target_loss,
-            record=self.record,
-            progress=progress,
+            initial, dictionary, record=self.record, progress=progress, **training_settings(e)
         )
-        direction = np.zeros(width)
-        direction[: len(instance.direction)] = instance.direction
         test = evaluate(
-            trained[..., :width],
-            direction,
-            signal_norm=e.signal_norm,
-            sigma_p=e.data.sigma_p,
-            q=e.network.q,
-            output_scale=e.network.output_scale,
-            bias=trained[..., width] if instance.bias is not None else None,
-            projected=e.data.projected,
-            flip_probability=e.data.flip_probability,
-            samples=e.evaluation.samples,
+            *test_network(instance, trained, width),
             rng=generator(self.seed, "evaluation"),
+            **test_settings(e),
         )
         return Arm(dictionary, initial, trained, descent, test)
+
+
+def training_start(instance: Instance, labelled: Labelled, filters: Floats) -> tuple[PatchDictionary, Floats]:
+    """The dictionary and the initial halves (..., 2, m, D) of supervised training from filters (..., 2m, D).
+
+    With a bias, that is the last coordinate of both. Leading axes, of all arrays, are replicates.
+    """
+    dictionary = signal_noise_dictionary(instance.mu, labelled)
+    if instance.bias is not None:
+        dictionary = dictionary.with_bias()
+        filters = np.concatenate([filters, instance.bias[..., None]], axis=-1)
+    return dictionary, split_filters(filters, instance.order)
+
+
+def test_network(instance: Instance, trained: Floats, width: int) -> tuple[Floats, Floats, Floats | None]:
+    """What ``evaluate`` tests: filters (..., 2, m, width), the signal's direction (width,), and the bias."""
+    direction = np.zeros(width)
+    direction[: len(instance.direction)] = instance.direction
+    return trained[..., :width], direction, None if instance.bias is None else trained[..., width]
+
+
+def training_settings(e: Experiment) -> dict[str, Any]:
+    """Arguments of ``train_dictionary`` that a resolved experiment settles."""
+    settings = e.finetuning
+    assert settings.learning_rate is not None  # resolved
+    return {
+        "q": e.network.q,
+        "output_scale": e.network.output_scale,
+        "learning_rate": settings.learning_rate,
+        "max_steps": settings.max_steps,
+        "target_loss": settings.target_loss,
+    }
+
+
+def test_settings(e: Experiment) -> dict[str, Any]:
+    """Arguments of ``evaluate`` that a resolved experiment settles."""
+    return {
+        "signal_norm": e.signal_norm,
+        "sigma_p": e.data.sigma_p,
+        "q": e.network.q,
+        "output_scale": e.network.output_scale,
+        "projected": e.data.projected,
+        "flip_probability": e.data.flip_probability,
+        "samples": e.evaluation.samples,
+    }

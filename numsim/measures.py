@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +20,10 @@ import numpy.typing as npt
 
 from .config import Experiment
 from .contrastive import top_eigenpairs
+from .dynamics import STATUSES as ENDS
 from .experiment import Arm, Instance, Report, Simulation, draw, pretrain_only, simulate
 from .prediction import predicted_unit
+from .replicates import portion_size, supervised_runs
 
 __all__ = [
     "ABSENT",
@@ -34,6 +37,7 @@ __all__ = [
     "Variable",
     "blank",
     "measure",
+    "measure_many",
     "size",
     "variables",
 ]
@@ -120,6 +124,44 @@ def measure(
         else:
             found += _spectrum(e, instance)
     return np.array(found)
+
+
+def measure_many(
+    e: Experiment, seeds: Sequence[int], measures: Sequence[str] = ("arms",), *, report: Report | None = None
+) -> list[Floats | Exception]:
+    """``measure`` for many seeds, bit for bit; the error of a run that broke off in place of its numbers.
+
+    Runs without a contrastive stage that are short are done a portion at a time (``replicates``).
+    """
+    found: list[Floats | Exception] = []
+    portion = portion_size(e) if tuple(measures) == ("arms",) else 1
+    for start in range(0, len(seeds), portion):
+        part = seeds[start : start + portion]
+        if len(part) > 1:
+            with suppress(Exception):  # whatever it is: alone, each run raises it or does not
+                found += _together(e, part)
+                continue
+        found += [_alone(e, seed, measures, report) for seed in part]
+    return found
+
+
+def _alone(e: Experiment, seed: int, measures: Sequence[str], report: Report | None) -> Floats | Exception:
+    try:
+        return measure(e, seed, measures, report=report)
+    except Exception as error:
+        return error
+
+
+def _together(e: Experiment, seeds: Sequence[int]) -> list[Floats]:
+    """What ``_arms`` gives for each seed; there is no simclr arm."""
+    trained, loss, error = supervised_runs(e, seeds)
+    codes = np.array([STATUSES.index(status) - 1 if status in STATUSES else ABSENT for status in ENDS])
+    status = np.where(np.isfinite(loss + error), codes[trained.codes], NON_FINITE)
+    numbers = np.full((len(seeds), 5, len(ARMS)), math.nan)
+    numbers[:, 4, 0] = ABSENT
+    for place, values in enumerate((trained.losses, loss, error, trained.steps, status)):
+        numbers[:, place, 1] = values
+    return list(numbers.reshape(len(seeds), -1))
 
 
 def _arms(simulation: Simulation) -> list[float]:

@@ -30,8 +30,10 @@ def forward(W: npt.ArrayLike, x: npt.ArrayLike, *, q: float, output_scale: float
 
 
 def split_filters(filters: Floats, order: npt.NDArray[np.int64]) -> Floats:
-    """Filters (2m, D) in two random halves (2, m, D) that initialise F_+1 and F_-1.
+    """Filters (..., 2m, D) in two random halves (..., 2, m, D) that initialise F_+1 and F_-1.
 
-    order : (2m,) a permutation; half j holds the filters order[j m : (j + 1) m].
+    order : (..., 2m) permutations; half j holds the filters order[j m : (j + 1) m].
     """
-    return filters[order].reshape(2, len(filters) // 2, filters.shape[1])
+    *stack, count, width = filters.shape
+    chosen = filters[order] if order.ndim == 1 else np.take_along_axis(filters, order[..., None], axis=-2)
+    return chosen.reshape(*stack, 2, count // 2, width)

@@ -14,15 +14,23 @@ drawn, and becomes the new axis. When r = d there is no complement and (1) is or
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg.lapack import dgeqrf
 
-__all__ = ["Space", "compress", "lower_factor", "pad"]
+__all__ = ["Rng", "Space", "compress", "each", "lower_factor", "pad"]
 
 Floats = npt.NDArray[np.float64]
+Rng = np.random.Generator | Sequence[np.random.Generator]
+"""Of one replicate, or of each of several, which are then the leading axis of what is drawn."""
+
+
+def each(draw: Callable[[np.random.Generator], npt.NDArray[Any]], rng: Rng) -> npt.NDArray[Any]:
+    """What ``draw`` gives, or stacked what it gives for each of several generators."""
+    return draw(rng) if isinstance(rng, np.random.Generator) else np.stack([draw(one) for one in rng])
 
 
 class Space:
@@ -43,26 +51,32 @@ class Space:
         self.dim = dim
         self.revealed = revealed
 
-    def draw(self, count: int, scale: float, rng: np.random.Generator, *, projected: bool = False) -> Floats:
+    def draw(self, count: int, scale: float, rng: Rng, *, projected: bool = False) -> Floats:
         """Coordinates (count, axes revealed afterwards) of independent N(0, scale^2 I) vectors, rule (1).
 
         projected: N(0, scale^2 (I - mu mu^T / |mu|^2)) instead: coordinate 0 is zero, and the complement
         of the revealed axes still has dimension d - r.
+        rng: a list of generators gives a leading axis, of as many spaces that reveal the same axes.
         """
+        generators = [rng] if isinstance(rng, np.random.Generator) else rng
         before = self.revealed
         fresh = min(count, self.dim - before)
-        vectors = rng.standard_normal((count, before + fresh))
-        if fresh:
-            corner = vectors[:fresh, before:]  # lower triangular: row k reveals axis before + k
-            corner[_above(fresh)] = 0.0
-            freedom = float(self.dim - before) - np.arange(fresh)
-            diagonal = vectors.reshape(-1)[before :: before + fresh + 1][:fresh]
-            diagonal[:] = np.sqrt(rng.chisquare(freedom))
+        vectors = np.empty((len(generators), count, before + fresh))
+        squares = np.empty((len(generators), fresh))
+        freedom = float(self.dim - before) - np.arange(fresh)
+        for k, generator in enumerate(generators):
+            generator.standard_normal(out=vectors[k])
+            if fresh:
+                squares[k] = generator.chisquare(freedom)
+        corner = vectors[:, :fresh, before:]  # lower triangular: row k reveals axis before + k
+        corner[:, _above(fresh)] = 0.0
+        diagonal = vectors.reshape(len(generators), -1)[:, before :: before + fresh + 1]
+        diagonal[:, :fresh] = np.sqrt(squares)
         if projected:
-            vectors[:, 0] = 0.0
+            vectors[..., 0] = 0.0
         self.revealed = before + fresh
         vectors *= scale
-        return vectors
+        return vectors if generators is rng else vectors[0]
 
     def signal(self, norm: float) -> Floats:
         """mu = norm times axis 0, shape (revealed,)."""
@@ -78,23 +92,21 @@ def _above(size: int) -> npt.NDArray[np.bool_]:
 
 
 def pad(vectors: Floats, width: int) -> Floats:
-    """Vectors (k, D) drawn before later axes were revealed, in (k, width) coordinates (zeros there)."""
-    if vectors.shape[1] == width:
+    """Vectors (..., D) drawn before later axes were revealed, in (..., width) coordinates (zeros there)."""
+    if vectors.shape[-1] == width:
         return vectors
-    padded = np.zeros((vectors.shape[0], width))
-    padded[:, : vectors.shape[1]] = vectors
+    padded = np.zeros((*vectors.shape[:-1], width))
+    padded[..., : vectors.shape[-1]] = vectors
     return padded
 
 
 def lower_factor(vectors: Floats) -> Floats:
-    """The factor L (k, min(k, D)) of vectors = L Q (k, D), Q with orthonormal rows: equal inner products.
+    """The factor L (..., k, min(k, D)) of vectors = L Q (..., k, D), Q with orthonormal rows.
 
-    LAPACK itself: around small matrices NumPy's wrapper costs more than the factorisation.
+    Equal inner products: vectors vectors^T = L L^T.
     """
-    rank = min(vectors.shape)
-    upper = dgeqrf(vectors.T)[0][:rank]
-    upper[:, :rank][_above(rank).T] = 0.0  # reflectors
-    lower: Floats = upper.T
+    upper: Floats = np.linalg.qr(vectors.swapaxes(-1, -2), mode="r")  # type: ignore[assignment]
+    lower: Floats = upper.swapaxes(-1, -2)
     return lower
 
 

@@ -10,6 +10,8 @@ labels; with flips the observed label multiplies both patches' terms).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +22,7 @@ from .dynamics import Descent, Progress, check_rate, check_steps, descend
 __all__ = ["checked_samples", "logistic_loss", "train"]
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
 
 def checked_samples(
@@ -130,6 +133,50 @@ def train_dictionary(
         progress=progress,
     )
     return run.filters(flat, dictionary.vectors).reshape(W.shape), run
+
+
+class Trained(NamedTuple):
+    """What B descents end in: filters (B, 2, m, D); losses, steps, codes (B,), of dynamics.STATUSES."""
+
+    filters: Floats
+    losses: Floats
+    steps: Integers
+    codes: Integers
+
+
+def train_stack(
+    W: Floats,
+    dictionary: PatchDictionary,
+    *,
+    q: float,
+    output_scale: float,
+    learning_rate: float,
+    max_steps: int,
+    target_loss: float,
+) -> Trained:
+    """``train_dictionary`` for B replicates in one call of the kernel, bit for bit, nothing recorded.
+
+    W : (B, 2, m, D), dictionary : of B data sets. It cannot be interrupted: for short runs.
+    """
+    count, _, m, width = W.shape
+    flat = W.reshape(count, 2 * m, width)
+    inner = flat @ dictionary.vectors.swapaxes(-1, -2)
+    replicates = descent.Replicates(
+        inner=inner,
+        coefficients=np.zeros_like(inner),
+        steps=np.zeros(count, dtype=np.int64),
+        losses=np.zeros(count),
+        codes=np.zeros(count, dtype=np.int64),
+    )
+    states, losses, steps = np.empty((1, *inner.shape[1:])), np.empty(1), np.empty(1, dtype=np.int64)
+    recorder = descent.Recorder(states, losses, steps, np.array([0, 1], dtype=np.int64))
+    limits = descent.Limits(max_steps, float(target_loss), max_steps)
+    task = _task(dictionary, m, q, output_scale)
+    buffers = _buffers(2 * m, inner.shape[2])
+    descent.train_stack(replicates, dictionary.gram(), task, float(learning_rate), limits, recorder, buffers)
+    filters = flat + replicates.coefficients @ dictionary.vectors
+    filters[replicates.codes == descent.NON_FINITE] = np.nan
+    return Trained(filters.reshape(W.shape), replicates.losses, replicates.steps, replicates.codes)
 
 
 def train(

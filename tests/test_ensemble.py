@@ -16,8 +16,9 @@ import tolerances
 from loky import get_reusable_executor
 
 import numsim
-from numsim import ensemble
-from numsim.measures import ABSENT, FAILED, MEASURES, NON_FINITE, STATUSES, blank, measure, size
+from numsim import ensemble, measures, replicates
+from numsim.measures import ABSENT, FAILED, MEASURES, NON_FINITE, STATUSES, blank, measure, measure_many, size
+from numsim.replicates import portion_size
 
 SMALL = numsim.Experiment(
     data={"dim": 400, "snr": 0.5},
@@ -53,6 +54,59 @@ def test_an_entry_has_the_bits_of_its_run(name: str) -> None:
             assert STATUSES[int(entry["status"]) + 1] == arm.status
             for v in NUMBERS:
                 np.testing.assert_array_equal(entry[v].item(), getattr(arm, v))
+
+
+SHORT = SMALL.replace({"pretraining.samples": 0, "finetuning.max_steps": 40})
+SHORT_VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "relu, bias, flips": {"network.q": 1, "network.bias": True, "data.flip_probability": 0.2},
+    "balanced, target": {"data.balanced": True, "finetuning.target_loss": 0.69},
+    "few dimensions": {"data.dim": 5, "data.projected": False, "network.bias": True},
+    "one sample": {"finetuning.samples": 1, "network.filters": 1, "evaluation.samples": 2},
+    "no steps": {"finetuning.max_steps": 0},
+    "not finite": {"finetuning.learning_rate": 1e200},
+    "huge filters": {"network.init_scale": 1e98, "network.q": 5},
+}
+
+
+@pytest.mark.parametrize("name", SHORT_VARIANTS)
+def test_runs_that_are_done_together_have_the_bits_of_runs_alone(name: str) -> None:
+    e = SHORT.replace(SHORT_VARIANTS[name]).resolved()
+    assert portion_size(e) > 7
+    seeds = [5, 0, 11, 3, 2**40, 8, 9]
+    with np.errstate(all="ignore"):
+        together = measure_many(e, seeds)
+        alone = [measure(e, seed) for seed in seeds]
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_short_runs_are_done_together_long_ones_and_contrastive_ones_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[int] = []
+    original = replicates.supervised_runs
+
+    def watched(e: Any, seeds: Any) -> Any:
+        done.append(len(seeds))
+        return original(e, seeds)
+
+    monkeypatch.setattr(measures, "supervised_runs", watched)
+    numsim.run_many(SHORT, 40, workers=2)
+    assert sorted(done) == [8, 32]
+    numsim.run_many(SHORT.replace({"finetuning.max_steps": 10**6}), 3)
+    numsim.run_many(SMALL, 3)
+    numsim.run_many(SHORT, 1)
+    assert len(done) == 2
+    assert portion_size(SHORT.replace({"evaluation.samples": 10**9}).resolved()) == 1
+
+
+def test_a_run_that_breaks_off_takes_none_of_its_company_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def scarce(e: Any, seeds: Any) -> Any:
+        raise MemoryError
+
+    expected = numsim.run_many(SHORT, 4)
+    monkeypatch.setattr(measures, "supervised_runs", scarce)
+    assert numsim.run_many(SHORT, 4).identical(expected)
 
 
 def test_workers_and_order_change_no_bit() -> None:
@@ -116,12 +170,12 @@ def test_a_run_that_is_not_finite_is_a_status() -> None:
 
 
 def test_a_run_without_memory_is_a_status_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def scarce(e: Any, seed: int, **keywords: Any) -> Any:
+    def scarce(e: Any, seed: int, *rest: Any, **keywords: Any) -> Any:
         if seed == 1:
             raise MemoryError
-        return measure(e, seed, **keywords)
+        return measure(e, seed, *rest, **keywords)
 
-    monkeypatch.setattr(ensemble, "measure", scarce)
+    monkeypatch.setattr(measures, "measure", scarce)
     found = numsim.run_many(SMALL, 3)
     assert (found["status"].sel(seed=1) == FAILED).all()
     assert np.isnan(found["test_loss"].sel(seed=1)).all()

@@ -636,8 +636,8 @@ def test_where_it_pauses_changes_no_bit(
 ) -> None:
     whole = simple(23, 5, supervised=supervised)
     filters, entries = whole.inner.shape
-    work = filters * entries**2 + dynamics._WORK_OF_A_STEP
-    monkeypatch.setattr(dynamics, "_WORK_BETWEEN_PAUSES", stride * work)
+    work = filters * entries**2 + dynamics.WORK_OF_A_STEP
+    monkeypatch.setattr(dynamics, "WORK_BETWEEN_PAUSES", stride * work)
     seen: list[tuple[int, float]] = []
     paused = simple(23, 5, supervised=supervised, progress=lambda *state: seen.append(state))
     assert_identical(paused, whole)

@@ -149,10 +149,24 @@ def network(power: float, *, flips: float = 0.1) -> Readout:
     return Readout(factor, bias, reach, 0.3, power, flips)
 
 
+def stacked(*nets: Readout) -> Readout:
+    factor, bias, reach = (np.stack([net[k] for net in nets]) for k in range(3))
+    return nets[0]._replace(factor=factor, bias=bias, reach=reach)
+
+
 def measured(net: Readout, samples: int, seed: int = 8) -> Floats:
     with np.errstate(over="ignore", invalid="ignore"):
-        found: Floats = sample_sums(net, samples, lanes(seed))
+        found: Floats = sample_sums(stacked(net), samples, lanes(seed)[None])[0]
     return found
+
+
+def test_networks_beside_one_another_do_not_meet() -> None:
+    nets, seeds = [network(3.0), network(1.0)._replace(power=3.0), network(3.0)], (8, 9, 8)
+    nets[1].factor[...] *= 0.5
+    found = sample_sums(stacked(*nets), 300, np.stack([lanes(seed) for seed in seeds]))
+    for sums, net, seed in zip(found, nets, seeds, strict=True):
+        np.testing.assert_array_equal(sums, measured(net, 300, seed))
+    assert not np.array_equal(found[0], found[1])
 
 
 def expected(net: Readout, samples: int, seed: int = 8) -> Floats:
@@ -222,5 +236,5 @@ def test_compiled_is_interpreted(power: float) -> None:
     np.testing.assert_array_equal(normals(raw), slow)
     net = network(power)
     with np.errstate(over="ignore"):
-        interpreted = sample_sums.py_func(net, 5, lanes(8))  # type: ignore[attr-defined]
+        interpreted = sample_sums.py_func(stacked(net), 5, lanes(8)[None])[0]  # type: ignore[attr-defined]
     np.testing.assert_allclose(measured(net, 5), interpreted, rtol=tolerances.SOLVED)

@@ -321,14 +321,14 @@ def test_runs_that_break_off_are_a_status_and_tried_again(
     with monkeypatch.context() as patch:
         real = numsim.measures.measure
 
-        def breaks(e: numsim.Experiment, seed: int, *rest: Any) -> Any:
+        def breaks(e: numsim.Experiment, seed: int, *rest: Any, **keywords: Any) -> Any:
             if (e.finetuning.samples, seed) == (4, 2):
                 raise RuntimeError("on two\n  lines")
             if (e.finetuning.samples, seed) == (6, 0):
                 raise MemoryError
-            return real(e, seed, *rest)
+            return real(e, seed, *rest, **keywords)
 
-        patch.setattr("numsim.sweep.batches.measure", breaks)
+        patch.setattr("numsim.measures.measure", breaks)
         found, computed = Study(SMALL, OVER, SEEDS).run(tmp_path)
     assert computed == RUNS
     assert failures(found) == {

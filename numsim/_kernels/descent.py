@@ -678,3 +678,42 @@ def train(
         _apply(state, learning_rate, gram, increments, product)
         if state.clock[0] >= limits.pause and state.clock[0] < limits.max_steps:
             return PAUSED
+
+
+class Replicates(NamedTuple):
+    """B descents of one shape and what they end in, changed in place.
+
+    inner, coefficients : (B, M, K), of the last iterate; steps, codes : (B,); losses : (B,).
+    """
+
+    inner: Floats
+    coefficients: Floats
+    steps: Integers
+    losses: Floats
+    codes: Integers
+
+
+@kernel
+def train_stack(
+    replicates: Replicates,
+    grams: Floats,
+    tasks: LabelledTask,
+    learning_rate: float,
+    limits: Limits,
+    recorder: Recorder,
+    buffers: SupervisedBuffers,
+) -> None:
+    """``train`` for one replicate after the other; grams (B, K, K), labels (B, n), patches (B, n, P).
+
+    Nothing is kept along the way: the recorder, of one row, is written over.
+    """
+    for b in range(grams.shape[0]):
+        recorder.cursor[0], recorder.cursor[1] = 0, 1
+        state = State(
+            replicates.inner[b],
+            replicates.coefficients[b],
+            replicates.steps[b : b + 1],
+            replicates.losses[b : b + 1],
+        )
+        task = LabelledTask(tasks.labels[b], tasks.patches[b], tasks.power, tasks.scale)
+        replicates.codes[b] = train(state, grams[b], task, learning_rate, limits, recorder, buffers)

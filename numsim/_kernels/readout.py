@@ -34,10 +34,10 @@ _LN2_LOW = 1.90821492927058770002e-10
 
 
 class Readout(NamedTuple):
-    """A network of M filters on its test samples: f = sum_r j_r scale sigma(<w_r, x> + bias_r) over patches.
+    """Networks of M filters on their test samples: f = sum_r j_r scale sigma(<w_r, x> + bias_r) over patches.
 
-    factor : (M, R), lower triangular, <w_r, xi> = (factor g)_r with g standard normal; bias, reach : (M,),
-    reach_r = <w_r, mu>; j = +1 for the first M/2 filters; power : q; flips : p.
+    factor : (B, M, R), lower triangular, <w_r, xi> = (factor g)_r with g standard normal; bias, reach :
+    (B, M), reach_r = <w_r, mu>; j = +1 for the first M/2 filters; power : q; flips : p.
     """
 
     factor: Floats
@@ -209,22 +209,18 @@ def _add_losses(
 
 
 @kernel
-def sample_sums(readout: Readout, samples: int, state: Words) -> Floats:
-    """Sums (5,) over test samples: loss - origin, its square, clean error, its square; and the origin.
-
-    The origin is the first sample's loss: equal losses have no variance, to the last bit. Errors are
-    multiples of 1/4, whose sums are exact. state (4, LANES) : of ``fill_words``.
-    """
-    factor, bias = readout.factor, readout.bias
+def _add_samples(
+    readout: Readout, k: int, samples: int, state: Words, noise: Floats, scratch: Floats, sums: Floats
+) -> None:
+    """The sums (5,) of network k; noise (R, TILE), scratch."""
+    factor, bias, reach = readout.factor[k], readout.bias[k], readout.reach[k]
     filters, rank = factor.shape
-    noise, scratch = np.empty((rank, TILE)), np.empty(min(rank * TILE, _PIECE) // 2)
     row, output, odds = np.empty(TILE), np.empty(TILE), np.empty(TILE)
     flat = noise.reshape(-1)
-    sums = np.zeros(5)
     sums[4] = np.nan
     first, second = 0.0, 0.0  # the signal patch's part of f for the labels +1 and -1
     for r in range(filters):
-        row[0], row[1] = bias[r] + readout.reach[r], bias[r] - readout.reach[r]
+        row[0], row[1] = bias[r] + reach[r], bias[r] - reach[r]
         _activate(row[:2], odds, readout.power)
         weight = readout.scale if 2 * r < filters else -readout.scale
         first += weight * row[0]
@@ -244,4 +240,18 @@ def sample_sums(readout: Readout, samples: int, state: Words) -> Floats:
                 output[b] += weight * row[b]
         used = min(TILE, samples - start)
         _add_losses(output[:used], first, second, readout.flips, odds[:used], sums)
+
+
+@kernel
+def sample_sums(readouts: Readout, samples: int, states: Words) -> Floats:
+    """Sums (B, 5) over test samples: loss - origin, its square, clean error, its square; and the origin.
+
+    The origin is the first sample's loss: equal losses have no variance, to the last bit. Errors are
+    multiples of 1/4, whose sums are exact. states (B, 4, LANES) : of ``fill_words``.
+    """
+    count, _, rank = readouts.factor.shape
+    sums = np.zeros((count, 5))
+    noise, scratch = np.empty((rank, TILE)), np.empty(min(rank * TILE, _PIECE) // 2)
+    for k in range(count):
+        _add_samples(readouts, k, samples, states[k], noise, scratch, sums[k])
     return sums

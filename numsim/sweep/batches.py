@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..config import Experiment
 from ..faults import ConfigError
-from ..measures import measure
+from ..measures import measure_many
 from ..threads import blas_threads
 
 __all__ = ["Batch", "Row", "Task", "run_batch"]
@@ -41,7 +41,7 @@ class Batch(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What one cell gave at one seed: numbers, or the reason why there are none."""
+    """What one cell gave at one seed: numbers, or the reason why there are none; seconds, its cell's mean."""
 
     cell: int
     seed: int
@@ -59,19 +59,20 @@ def run_batch(batch: Batch) -> list[Row]:
         except ConfigError as error:
             rows += [Row(task.cell, seed, 0.0, None, "; ".join(error.faults)) for seed in task.seeds]
             continue
+        start = time.perf_counter()
         with blas_threads(e.threads), np.errstate(all="ignore"):
-            rows += [_row(task.cell, e, seed, batch.measures) for seed in task.seeds]
+            found = measure_many(e, task.seeds, batch.measures)
+        seconds = (time.perf_counter() - start) / len(task.seeds)
+        rows += [_row(task.cell, *pair, seconds) for pair in zip(task.seeds, found, strict=True)]
     return rows
 
 
-def _row(cell: int, e: Experiment, seed: int, measures: Sequence[str]) -> Row:
-    start = time.perf_counter()
-    try:
-        numbers = measure(e, seed, measures)
-    except ConfigError as error:
-        return Row(cell, seed, 0.0, None, "; ".join(error.faults))
-    except MemoryError:
-        return Row(cell, seed, 0.0, None, "not enough memory")
-    except Exception as error:
-        return Row(cell, seed, 0.0, None, f"{type(error).__name__}: {' '.join(str(error).split())}")
-    return Row(cell, seed, time.perf_counter() - start, numbers)
+def _row(cell: int, seed: int, found: Floats | Exception, seconds: float) -> Row:
+    match found:
+        case ConfigError():
+            return Row(cell, seed, 0.0, None, "; ".join(found.faults))
+        case MemoryError():
+            return Row(cell, seed, 0.0, None, "not enough memory")
+        case Exception():
+            return Row(cell, seed, 0.0, None, f"{type(found).__name__}: {' '.join(str(found).split())}")
+    return Row(cell, seed, seconds, found)
