@@ -62,7 +62,7 @@ def parts(instance: Any, filters: int, samples: int) -> dict[str, float]:
     inner = np.concatenate([instance.filters @ z.T, instance.filters @ z_aug.T], axis=1)
     buffers = contrastive.contrastive_buffers(2 * filters, samples)
     gram = contrastive._gram(z, z_aug, 2 * filters, 1)
-    bound = descent.set_anchors(inner, 1.0, buffers)
+    bound = descent.set_exponents(inner, 1.0, buffers)
     exponents = np.full(samples * (samples + 1) // 2, bound / 2)
 
     def exponentials() -> None:
@@ -72,8 +72,8 @@ def parts(instance: Any, filters: int, samples: int) -> dict[str, float]:
     passes = 1 if buffers.block == samples else 2
     copying = best_seconds(exponents.copy)
     return {
-        "totals": best_seconds(lambda: descent._totals_without_shift(bound, buffers)),
-        "pulls": best_seconds(lambda: descent._pulls(bound, buffers)),
+        "totals": best_seconds(lambda: descent._totals_without_shift(inner, 1.0, bound, buffers)),
+        "pulls": best_seconds(lambda: descent._pulls(inner, 1.0, bound, buffers)),
         "gram": best_seconds(lambda: descent._multiply_blocks(inner, gram, buffers)),
         "exp": passes * (best_seconds(exponentials) - copying),
     }

@@ -15,8 +15,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import llvmlite.binding  # type: ignore[import-untyped]
 import numba
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba.core import cgutils
+from numba.extending import get_cython_function_address, intrinsic
 
+Floats = npt.NDArray[np.float64]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
@@ -98,3 +105,89 @@ def _warn(error: Exception, folder: str = "") -> None:
         RuntimeWarning,
         stacklevel=4,
     )
+
+
+# Numba's np.dot wants contiguous operands and does not add to what is there: a slice would be copied, a sum
+# be a pass of its own. Both together are a fifth of what a small step spends around its products.
+llvmlite.binding.add_symbol("numsim_dgemm", get_cython_function_address("scipy.linalg.cython_blas", "dgemm"))
+
+
+def _call_dgemm(
+    typing: Any,
+    transb: Any,
+    transa: Any,
+    n: Any,
+    m: Any,
+    k: Any,
+    alpha: Any,
+    b: Any,
+    ldb: Any,
+    a: Any,
+    lda: Any,
+    beta: Any,
+    c: Any,
+    ldc: Any,
+) -> Any:
+    """SciPy's BLAS dgemm: letters and sizes by value, arrays by address; BLAS wants a pointer to each."""
+    size, real = numba.int64, numba.float64
+    signature = numba.void(size, size, size, size, size, real, size, size, size, size, real, size, size)
+    byte, word, pointer = ir.IntType(8), ir.IntType(32), ir.IntType(8).as_pointer()
+    tools: Any = cgutils
+
+    def build(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def place(value: Any, kind: Any) -> Any:
+            slot = tools.alloca_once(builder, kind)
+            builder.store(value, slot)
+            return builder.bitcast(slot, pointer)
+
+        passed = []
+        for number, value in enumerate(arguments):
+            if number in (5, 10):  # alpha, beta
+                passed.append(place(value, ir.DoubleType()))
+            elif number in (6, 8, 11):  # arrays
+                passed.append(builder.inttoptr(value, pointer))
+            else:
+                kind = byte if number < 2 else word
+                passed.append(place(builder.trunc(value, kind), kind))
+        called = ir.FunctionType(ir.VoidType(), [pointer] * len(passed))
+        builder.call(tools.get_or_insert_function(builder.module, called, "numsim_dgemm"), passed)
+        return target.get_dummy_value()
+
+    return signature, build
+
+
+_dgemm: Any = intrinsic(_call_dgemm)
+_STRAIGHT, _TURNED = ord("N"), ord("T")
+
+
+def _multiply(alpha: float, left: Floats, right: Floats, beta: float, out: Floats) -> None:
+    """out (m, n) = alpha left (m, k) @ right (k, n) + beta out (where beta is 0, out may hold anything).
+
+    Rows of out, and rows or columns of the others, are contiguous, but may be parts of longer ones.
+    BLAS counts columns first: what it computes is out^T = right^T left^T.
+    """
+    row_right, row_left = right.strides[1] == 8, left.strides[1] == 8
+    _dgemm(
+        _STRAIGHT if row_right else _TURNED,
+        _STRAIGHT if row_left else _TURNED,
+        out.shape[1],
+        out.shape[0],
+        left.shape[1],
+        alpha,
+        right.ctypes.data,
+        (right.strides[0] if row_right else right.strides[1]) // 8,
+        left.ctypes.data,
+        (left.strides[0] if row_left else left.strides[1]) // 8,
+        beta,
+        out.ctypes.data,
+        out.strides[0] // 8,
+    )
+
+
+def _multiply_interpreted(alpha: float, left: Floats, right: Floats, beta: float, out: Floats) -> None:
+    product = alpha * (left @ right)
+    out[...] = product if beta == 0.0 else product + beta * out
+
+
+_interpreted: bool = numba.config.DISABLE_JIT  # type: ignore[attr-defined]
+multiply = _multiply_interpreted if _interpreted else kernel(_multiply)

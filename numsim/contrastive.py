@@ -44,6 +44,11 @@ Larger products repack both operands first, which with few filters costs as much
 n0 = 1000 and 64 filters reaches 44 GFlop/s in one product with the Gram matrix and 48 in products of this
 size (55 is the machine's best; benchmarks/README.md has the ladder)."""
 
+_PANEL = 32
+"""Rows of S a panel of its upper triangle, where S is in one block: fewer spare more of the lower one (a
+third at n0 = 100), more make larger products. At n0 = 100, m = 10 a step in the linear stage takes 51 us with
+25, 49 with 32, 50 with 48 and 51 without panels; beyond it 54, 53, 54 and 57."""
+
 _FEW_FILTERS = 200  # repacking is paid back by more than these
 _LARGE_BLOCK, _THREADED_BLOCK = 512, 1024
 
@@ -74,10 +79,11 @@ def _gram_in_one(filters: int, n: int, threads: int) -> bool:
 def contrastive_buffers(filters: int, n: int, threads: int = 1) -> descent.ContrastiveBuffers:
     """Scratch arrays of one pre-training step for M filters and n samples."""
     block = block_size(filters, n, threads)
+    panel = _PANEL if threads == 1 else n  # a larger product is shared out
     transposed = 0 if block == n else n  # with one block nothing pulls on two sides
     return descent.ContrastiveBuffers(
         block=block,
-        anchor=np.empty(filters * n),
+        panel=min(panel, n),
         anchor_rows=np.empty((transposed, filters)),
         similarity=np.empty(block * block),
         rows=np.empty((5, n)),
@@ -87,8 +93,6 @@ def contrastive_buffers(filters: int, n: int, threads: int = 1) -> descent.Contr
         pull_rows=np.empty((transposed, filters)),
         increments=np.empty((filters, 2 * n)),
         increment_rows=np.empty((2 * n, filters)),
-        left=np.empty(filters * block),
-        product=np.empty(2 * filters * n),
         sums=np.empty((block, filters)),
     )
 
@@ -179,7 +183,7 @@ def info_nce(
     n = len(z)
     inner = np.concatenate([W @ z.T, W @ z_aug.T], axis=1)
     buffers = contrastive_buffers(len(W), n)
-    descent.set_anchors(inner, temperature, buffers)
+    descent.set_exponents(inner, temperature, buffers)
     loss = descent.info_nce_increments(inner, temperature, 1.0, buffers)
     if not (np.isfinite(loss) and np.isfinite(buffers.increments).all()):
         raise ValueError("similarities <F(z_i), F(z_i')> exceed the range of float64: scale W or z down")

@@ -107,8 +107,8 @@ def pretrain_fresh_views(
         z, z_aug = _draw(W.shape[1], mu, labels, noise, views)
         W = pad(W, z.shape[1])
         inner = np.concatenate([W @ z.T, W @ z_aug.T], axis=1)
-        bound = descent.set_anchors(inner, temperature, buffers)
-        ended = bound > ceiling and descent.largest_similarity(buffers) > ceiling
+        bound = descent.set_exponents(inner, temperature, buffers)
+        ended = bound > ceiling and descent.largest_similarity(inner, temperature, buffers) > ceiling
         loss = float(descent.info_nce_increments(inner, temperature, 1.0, buffers))
         if not (np.isfinite(loss) and np.isfinite(bound)):
             status = NON_FINITE

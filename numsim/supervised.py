@@ -47,9 +47,12 @@ def checked_samples(
     return W, x, y
 
 
-def _buffers(filters: int, entries: int) -> descent.SupervisedBuffers:
-    slope, increments, product = np.empty((3, filters, entries))
-    return descent.SupervisedBuffers(slope, increments, product, np.empty(entries), np.empty(entries))
+def _buffers(filters: int, entries: int, samples: int) -> descent.SupervisedBuffers:
+    slope, increments = np.empty((2, filters, entries))
+    output, pull = np.empty((2, entries))
+    return descent.SupervisedBuffers(
+        slope, increments, output, pull, np.empty((2, samples)), np.empty(descent.TILE)
+    )
 
 
 def _task(dictionary: PatchDictionary, filters: int, q: float, output_scale: float) -> descent.LabelledTask:
@@ -85,7 +88,7 @@ def logistic_loss(
     vectors = x.reshape(n * per_sample, width)
     patches = np.arange(n * per_sample, dtype=np.int64).reshape(n, per_sample)
     flat = W.reshape(-1, width)
-    buffers = _buffers(len(flat), len(vectors))
+    buffers = _buffers(len(flat), len(vectors), n)
     task = _task(PatchDictionary(vectors, patches, y), W.shape[1], q, output_scale)
     loss = descent.logistic_increments(flat @ vectors.T, task, buffers)
     if not (np.isfinite(loss) and np.isfinite(buffers.increments).all()):
@@ -119,7 +122,7 @@ def train_dictionary(
     flat = W.reshape(-1, W.shape[2])
     gram = dictionary.gram()
     task = _task(dictionary, W.shape[1], q, output_scale)
-    buffers = _buffers(len(flat), len(gram))
+    buffers = _buffers(len(flat), len(gram), len(dictionary.labels))
 
     def loop(state: descent.State, limits: descent.Limits, recorder: descent.Recorder) -> int:
         return descent.train(state, gram, task, float(learning_rate), limits, recorder, buffers)
@@ -172,7 +175,7 @@ def train_stack(
     recorder = descent.Recorder(states, losses, steps, np.array([0, 1], dtype=np.int64))
     limits = descent.Limits(max_steps, float(target_loss), max_steps)
     task = _task(dictionary, m, q, output_scale)
-    buffers = _buffers(2 * m, inner.shape[2])
+    buffers = _buffers(2 * m, inner.shape[2], dictionary.labels.shape[1])
     descent.train_stack(replicates, dictionary.gram(), task, float(learning_rate), limits, recorder, buffers)
     filters = flat + replicates.coefficients @ dictionary.vectors
     filters[replicates.codes == descent.NON_FINITE] = np.nan

@@ -12,7 +12,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numba
+import numpy as np
 import pytest
+import tolerances
 
 import numsim
 from numsim import _jit
@@ -109,3 +111,31 @@ def test_run_with_a_damaged_cache(tmp_path: Path) -> None:
     second = _run(tmp_path, cache)
     assert (first.returncode, first.stderr, second.returncode) == (0, "", 0)
     assert second.stderr.count("numsim: warning:") == 1
+
+
+@pytest.mark.parametrize("m", [1, 2, 5])
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("n", [1, 4])
+def test_products_of_slices_and_transposes(m: int, k: int, n: int) -> None:
+    rng = np.random.default_rng(m + 10 * k + 100 * n)
+
+    def shapes(rows: int, columns: int) -> list[Any]:
+        """Rows of an array of their own, rows of a wider one, and columns of both."""
+        wide = rng.standard_normal((rows + 2, columns + 3))
+        tall = rng.standard_normal((columns + 2, rows + 3))
+        return [wide[:rows, :columns].copy(), wide[1 : rows + 1, 2 : columns + 2], tall[1:-1, 1:-2].T]
+
+    for left in shapes(m, k):
+        for right in shapes(k, n):
+            for out in shapes(m, n)[:2]:
+                for alpha, beta in ((1.0, 0.0), (-0.5, 1.0), (2.0, -3.0)):
+                    expected = alpha * (left @ right) + beta * out
+                    _jit.multiply(alpha, left, right, beta, out)
+                    np.testing.assert_allclose(out, expected, rtol=0, atol=tolerances.roundoff(k, 100.0))
+
+
+def test_a_product_overwrites_whatever_was_there_and_nothing_beside_it() -> None:
+    around = np.full((4, 5), np.nan)
+    _jit.multiply(1.0, np.ones((2, 3)), np.ones((3, 2)), 0.0, around[1:3, 2:4])
+    np.testing.assert_array_equal(around[1:3, 2:4], np.full((2, 2), 3.0))
+    assert np.isnan(around).sum() == around.size - 4

@@ -445,20 +445,20 @@ def softmax(
 ) -> tuple[Floats, Floats, Floats]:
     """p + p^T, 1 - p_i+ and the sum of losses (1,), by one of the two paths and in blocks."""
     n = P.shape[1]
+    inner = np.concatenate([P, P_aug], axis=1)
     with in_blocks_of(block):
         buffers = contrastive.contrastive_buffers(len(P), n)
-    bound = descent.set_anchors(np.concatenate([P, P_aug], axis=1), temperature, buffers)
+    bound = descent.set_exponents(inner, temperature, buffers)
     bound = max(bound, float(np.abs(buffers.rows[0]).max()))
     if shifted:
-        loss = descent._totals_by_rows(buffers)
+        loss = descent._totals_by_rows(inner, temperature, buffers)
         bound = np.inf
     else:
-        loss = descent._totals_without_shift(bound, buffers)
+        loss = descent._totals_without_shift(inner, temperature, bound, buffers)
     both = np.zeros((n, n))
+    buffers.similarity[:] = np.nan  # nothing may be left over from the totals
     for i, j in itertools.combinations_with_replacement(range(-(-n // buffers.block)), 2):
-        if (i, j) == (0, 0) and buffers.block < n:
-            buffers.similarity[:] = np.nan  # with several blocks nothing may be left over from the totals
-        part = descent._weight_block(i, j, bound, buffers).copy()
+        part = descent._weight_block(inner, temperature, bound, buffers, i, j).copy()
         first, second = i * buffers.block, j * buffers.block
         both[first : first + part.shape[0], second : second + part.shape[1]] = part
         both[second : second + part.shape[1], first : first + part.shape[0]] = part.T
@@ -505,6 +505,50 @@ def test_blocks_change_nothing(case: Drawn, block: int, size: float) -> None:
     np.testing.assert_allclose(
         blocked_grad, grad, rtol=0, atol=error * float(lengths**2 * np.linalg.norm(W, axis=1).max())
     )
+
+
+@given(
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.integers(1, 4),
+    SEEDS,
+    st.sampled_from([1e-3, 0.3, 30.0, 1e3]),
+    st.sampled_from([0.1, 1.0, 7.0]),
+)
+def test_panels_of_any_height_make_the_same_step(
+    n: int, height: int, filters: int, seed: int, size: float, temperature: float
+) -> None:
+    """Loss, coefficients and largest similarity, whatever part of the lower triangle is spared."""
+    inner = np.random.default_rng(seed).standard_normal((filters, 2 * n))
+    inner *= np.sqrt(size * temperature / np.max(np.sum(inner[:, :n] ** 2, axis=0)))
+    found = []
+    for panel in (height, n):
+        buffers = contrastive.contrastive_buffers(filters, n)._replace(panel=min(panel, n))
+        bound = descent.set_exponents(inner, temperature, buffers)
+        largest = descent.largest_similarity(inner, temperature, buffers)
+        loss = descent.info_nce_increments(inner, temperature, 0.7, buffers)
+        found.append(np.concatenate([[bound, largest, loss], buffers.increments.ravel()]))
+    error = tolerances.roundoff(n + filters, (1.0 + size) * max(1.0, float(np.abs(inner).max())))
+    np.testing.assert_allclose(found[0], found[1], rtol=tolerances.roundoff(n + filters), atol=error)
+    np.testing.assert_allclose(found[0][0], size, rtol=tolerances.roundoff(filters))
+    if n > 1:
+        s = np.abs(inner[:, :n].T @ inner[:, :n]) / temperature
+        np.testing.assert_allclose(found[0][1], s[~np.eye(n, dtype=bool)].max(), rtol=0, atol=error)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("n", [1, 31, 32, 47, 48, 100, 200])
+def test_panels_cover_the_triangle_and_leave_no_sliver(n: int, threads: int) -> None:
+    buffers = contrastive.contrastive_buffers(20, n, threads)
+    start, done, heights = 0, 0, []
+    while start < n:
+        panel = descent._panel(buffers, start, done)
+        assert panel.shape[1] == n - start
+        heights.append(panel.shape[0])
+        start, done = start + panel.shape[0], done + panel.size
+    assert start == n
+    assert done <= buffers.similarity.size
+    assert len(heights) == 1 or (threads == 1 and min(heights) >= 16 and max(heights) < 48)
 
 
 def test_a_descent_in_blocks_is_the_descent_in_one() -> None:

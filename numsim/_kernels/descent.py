@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .._jit import kernel
+from .._jit import kernel, multiply
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -27,6 +27,7 @@ _LN2_HIGH = 6.93147180369123816490e-01
 _LN2_LOW = 1.90821492927058770002e-10
 _NEAR_ZERO = 0.3465  # ln(2)/2, rounded down
 _TINY = 0.0043
+_LAST = 708.0  # exp(-708) is the last that is a normal number: what is beyond counts as 0
 NO_SHIFT = 300.0  # exponents up to which exponentials and their ratios stay in range
 TILE = 1024  # entries of an exponential pass: tile and scratch (16 KiB) stay in the first-level cache
 
@@ -72,14 +73,14 @@ class Limits(NamedTuple):
 class ContrastiveBuffers(NamedTuple):
     """Scratch of a pre-training step, allocated once; no array is n by n unless ``block`` is n.
 
-    Samples come in blocks of ``block`` = b (the last may be smaller).
-    anchor : (M n,) P / sqrt(temperature) block by block, (M, b) each; anchor_rows : (n, M), its transpose;
-    similarity : (b b,); rows : (5, n); bits : (1024,); ones : (b,); pull : (M, n); pull_rows : (n, M);
-    increments : (M, 2n); increment_rows : (2n, M); left : (M b,); product : (2 M n,); sums : (b, M).
+    Samples come in blocks of ``block`` = b (the last may be smaller). If there is one, the upper triangle of
+    S is in panels of ``panel`` rows.
+    similarity : (b b,); anchor_rows : (n, M), P^T; rows : (5, n); bits : (1024,); ones : (b,); pull : (M, n);
+    pull_rows : (n, M); increments : (M, 2n); increment_rows : (2n, M); sums : (b, M).
     """
 
     block: int
-    anchor: Floats
+    panel: int
     anchor_rows: Floats
     similarity: Floats
     rows: Floats
@@ -89,8 +90,6 @@ class ContrastiveBuffers(NamedTuple):
     increments: Floats
     increment_rows: Floats
     ones: Floats
-    left: Floats
-    product: Floats
     sums: Floats
 
 
@@ -107,13 +106,17 @@ class LabelledTask(NamedTuple):
 
 
 class SupervisedBuffers(NamedTuple):
-    """Scratch of a supervised step: slope, increments, product (M, K); output, pull (K,)."""
+    """Scratch of a supervised step.
+
+    slope, increments : (M, K); output, pull : (K,); samples : (2, n); bits : (1024,).
+    """
 
     slope: Floats
     increments: Floats
-    product: Floats
     output: Floats
     pull: Floats
+    samples: Floats
+    bits: Floats
 
 
 @kernel
@@ -165,7 +168,7 @@ def _exp_near_zero(r: float) -> float:
 
 @kernel
 def exp_in_place(x: Floats, largest: float, bits: Floats) -> None:
-    """Replace x (N,) by exp(x), all |x| <= largest <= 700; bits (>= N,) is scratch.
+    """Replace x (N,) by exp(x), all |x| <= largest <= 708; bits (>= N,) is scratch.
 
     The compiler does not vectorise a loop over libm's exp, which then is 40 % of a pre-training step;
     it does vectorise this one. exp(x) = 2^k exp(r) with k = round(x / ln 2), |r| <= ln(2)/2: adding
@@ -204,69 +207,97 @@ def _matrix(flat: Floats, rows: int, columns: int) -> Floats:
 
 
 @kernel
-def _anchor_block(buffers: ContrastiveBuffers, i: int) -> Floats:
-    """P of the i-th block of samples, (M, b_i)."""
-    filters, n = buffers.pull.shape
-    start = i * buffers.block
-    size = min(buffers.block, n - start)
-    return _matrix(buffers.anchor[filters * start :], filters, size)
+def set_exponents(inner: Floats, temperature: float, buffers: ContrastiveBuffers) -> float:
+    """Prepare the exponents S = P^T P / temperature; returns max_i S_ii.
 
-
-@kernel
-def set_anchors(inner: Floats, temperature: float, buffers: ContrastiveBuffers) -> float:
-    """What the exponents S = P^T P / temperature are made from; returns max_i S_ii, which bounds all |S_ii'|.
-
-    inner (M, 2n) = [P | P~]. Anchors are P / sqrt(temperature), so that their products are exponents; those
-    of the positives go to rows[0], S_ii to rows[1]. The bound is cheap and spares passes over S.
+    inner (M, 2n) = [P | P~]. Exponents of the positives go to rows[0], S_ii, which bound all |S_ii'|, to
+    rows[1]. With one block, the upper triangle of S is left in its panels.
     """
-    unit = 1.0 / math.sqrt(temperature)
     filters, n = buffers.pull.shape
     positive, square = buffers.rows[0], buffers.rows[1]
     for i in range(n):
         positive[i] = 0.0
-        square[i] = 0.0
-    for start in range(0, n, buffers.block):
-        anchors = _anchor_block(buffers, start // buffers.block)
-        for r in range(filters):
-            target, source = anchors[r], inner[r, start : start + anchors.shape[1]]
-            for i in range(target.size):
-                target[i] = unit * source[i]
     for r in range(filters):
         anchor, view = inner[r, :n], inner[r, n:]
         for i in range(n):
             positive[i] += anchor[i] * view[i]
-        for i in range(n):
-            square[i] += anchor[i] * anchor[i]
-    if buffers.block < n:
-        for i in range(n):
-            for r in range(filters):
-                buffers.anchor_rows[i, r] = unit * inner[r, i]
-    bound = 0.0
     for i in range(n):
         positive[i] /= temperature
-        square[i] /= temperature
+    if buffers.block < n:
+        for i in range(n):
+            square[i] = 0.0
+            for r in range(filters):
+                buffers.anchor_rows[i, r] = inner[r, i]
+        for r in range(filters):
+            anchor = inner[r, :n]
+            for i in range(n):
+                square[i] += anchor[i] * anchor[i]
+        for i in range(n):
+            square[i] /= temperature
+    else:
+        start, done = 0, 0
+        while start < n:
+            panel = _panel(buffers, start, done)
+            end = start + panel.shape[0]
+            multiply(1.0 / temperature, inner[:, start:end].T, inner[:, start:n], 0.0, panel)
+            for a in range(panel.shape[0]):
+                square[start + a] = panel[a, a]
+            start, done = end, done + panel.size
+    bound = 0.0
+    for i in range(n):
         bound = max(bound, square[i])
     return bound
 
 
 @kernel
-def _similarity_block(buffers: ContrastiveBuffers, i: int, j: int) -> Floats:
+def _panel(buffers: ContrastiveBuffers, start: int, done: int) -> Floats:
+    """Rows from ``start`` on of the upper triangle of S, with all columns from there on: (h, n - start).
+
+    Panels lie one after the other, the earlier ones in the first ``done`` entries. The last is no sliver.
+    """
+    n = buffers.rows.shape[1]
+    end = start + buffers.panel
+    if n - end < buffers.panel // 2:
+        end = n
+    return _matrix(buffers.similarity[done:], end - start, n - start)
+
+
+@kernel
+def _anchors(inner: Floats, buffers: ContrastiveBuffers, i: int) -> Floats:
+    """P of the i-th block of samples, (M, b_i)."""
+    n = buffers.rows.shape[1]
+    return inner[:, i * buffers.block : min((i + 1) * buffers.block, n)]
+
+
+@kernel
+def _similarity_block(
+    inner: Floats, temperature: float, buffers: ContrastiveBuffers, i: int, j: int
+) -> Floats:
     """The block (i, j) of the exponents S into scratch, (b_i, b_j)."""
-    left, right = _anchor_block(buffers, i), _anchor_block(buffers, j)
+    left, right = _anchors(inner, buffers, i), _anchors(inner, buffers, j)
     block = _matrix(buffers.similarity, left.shape[1], right.shape[1])
-    np.dot(left.T, right, block)
+    multiply(1.0 / temperature, left.T, right, 0.0, block)
     return block
 
 
 @kernel
-def largest_similarity(buffers: ContrastiveBuffers) -> float:
-    """max over i' != i of |S_ii'| (0 for one sample); needs ``set_anchors``."""
+def largest_similarity(inner: Floats, temperature: float, buffers: ContrastiveBuffers) -> float:
+    """max over i' != i of |S_ii'| (0 for one sample); needs ``set_exponents``."""
     n = buffers.rows.shape[1]
-    blocks = (n + buffers.block - 1) // buffers.block
     largest = 0.0
+    if buffers.block == n:
+        start, done = 0, 0
+        while start < n:
+            panel = _panel(buffers, start, done)
+            for a in range(panel.shape[0]):
+                for b in range(a + 1, panel.shape[1]):
+                    largest = max(largest, abs(panel[a, b]))
+            start, done = start + panel.shape[0], done + panel.size
+        return largest
+    blocks = (n + buffers.block - 1) // buffers.block
     for i in range(blocks):
         for j in range(i, blocks):
-            block = _similarity_block(buffers, i, j)
+            block = _similarity_block(inner, temperature, buffers, i, j)
             for a in range(block.shape[0]):
                 for b in range(a + 1 if i == j else 0, block.shape[1]):
                     largest = max(largest, abs(block[a, b]))
@@ -281,9 +312,11 @@ def _exponentials(x: Floats, bound: float, bits: Floats) -> None:
 
 
 @kernel
-def _exponential_block(i: int, j: int, bound: float, buffers: ContrastiveBuffers) -> Floats:
+def _exponential_block(
+    inner: Floats, temperature: float, bound: float, buffers: ContrastiveBuffers, i: int, j: int
+) -> Floats:
     """The block (i, j) of E = exp(S) with 0 on the diagonal; all |S| <= bound."""
-    block = _similarity_block(buffers, i, j)
+    block = _similarity_block(inner, temperature, buffers, i, j)
     _exponentials(block.reshape(-1), bound, buffers.bits)
     if i == j:
         for a in range(block.shape[0]):
@@ -292,12 +325,14 @@ def _exponential_block(i: int, j: int, bound: float, buffers: ContrastiveBuffers
 
 
 @kernel
-def _totals_without_shift(bound: float, buffers: ContrastiveBuffers) -> float:
+def _totals_without_shift(
+    inner: Floats, temperature: float, bound: float, buffers: ContrastiveBuffers
+) -> float:
     """Row totals of the softmax while |S| <= bound <= 300 (exp stays in range); the losses' sum.
 
     rows : the positives' exponents in [0]; on return 1 - p_i+ in [1] and 1 / D_i in [2], D_i the row's total
     with its positive. E is symmetric: column sums are row sums, and additions down the columns are
-    vectorised; a block off the diagonal has both.
+    vectorised; what lies off the diagonal has both. One block's panels of S become those of E.
     """
     rows = buffers.rows
     n = rows.shape[1]
@@ -306,25 +341,36 @@ def _totals_without_shift(bound: float, buffers: ContrastiveBuffers) -> float:
         negatives[i] = 0.0
         positives[i] = rows[0, i]
     _exponentials(positives, bound, buffers.bits)
-    count = (n + buffers.block - 1) // buffers.block
-    for i in range(count):
-        for j in range(i, count):
-            block = _exponential_block(i, j, bound, buffers)
-            columns = negatives[j * buffers.block :]
-            for a in range(block.shape[0]):
-                row = block[a]
-                for b in range(row.size):
-                    columns[b] += row[b]
-            if i < j:
-                sums = buffers.product[: block.shape[0]]
-                np.dot(block, buffers.ones[: block.shape[1]], sums)
-                for a in range(sums.size):
-                    negatives[i * buffers.block + a] += sums[a]
+    if buffers.block == n:
+        start, done = 0, 0
+        while start < n:
+            panel = _panel(buffers, start, done)
+            height = panel.shape[0]
+            _exponentials(panel.reshape(-1), bound, buffers.bits)
+            for a in range(height):
+                panel[a, a] = 0.0
+            _add_columns(panel, negatives[start:])
+            start, done = start + height, done + panel.size
+            if start < n:
+                sums = negatives[start - height : start]
+                ones = buffers.ones[: n - start]
+                multiply(1.0, panel[:, height:], ones.reshape(-1, 1), 1.0, sums.reshape(-1, 1))
+    else:
+        count = (n + buffers.block - 1) // buffers.block
+        for i in range(count):
+            for j in range(i, count):
+                block = _exponential_block(inner, temperature, bound, buffers, i, j)
+                _add_columns(block, negatives[j * buffers.block :])
+                if i < j:
+                    sums = negatives[i * buffers.block : i * buffers.block + block.shape[0]]
+                    ones = buffers.ones[: block.shape[1]]
+                    multiply(1.0, block, ones.reshape(-1, 1), 1.0, sums.reshape(-1, 1))
     # sum log(1 + x_i) = log1p(odds) with odds = prod (1 + x_i) - 1: one logarithm for many samples, and small
     # losses keep their relative precision.
     loss, odds = 0.0, 0.0
     for i in range(n):
         inverse[i] = 1.0 / (negatives[i] + positives[i])
+    for i in range(n):
         ratio = negatives[i] / positives[i]
         if ratio > 1e100:
             loss += math.log1p(ratio)
@@ -333,12 +379,27 @@ def _totals_without_shift(bound: float, buffers: ContrastiveBuffers) -> float:
         if odds > 1e100:
             loss += math.log1p(odds)
             odds = 0.0
+    for i in range(n):
         negatives[i] *= inverse[i]
     return loss + math.log1p(odds)
 
 
 @kernel
-def _totals_by_rows(buffers: ContrastiveBuffers) -> float:
+def _add_columns(block: Floats, sums: Floats) -> None:
+    """sums[b] += sum_a block[a, b], four rows at a time: less is loaded and stored."""
+    height = block.shape[0]
+    for a in range(0, height - 3, 4):
+        first, second, third, fourth = block[a], block[a + 1], block[a + 2], block[a + 3]
+        for b in range(block.shape[1]):
+            sums[b] += (first[b] + second[b]) + (third[b] + fourth[b])
+    for a in range(height - height % 4, height):
+        row = block[a]
+        for b in range(row.size):
+            sums[b] += row[b]
+
+
+@kernel
+def _totals_by_rows(inner: Floats, temperature: float, buffers: ContrastiveBuffers) -> float:
     """The same for exponents of any size: row i is shifted by its largest, left in rows[4].
 
     1 / D_i in rows[2] is that of the shifted row.
@@ -352,7 +413,7 @@ def _totals_by_rows(buffers: ContrastiveBuffers) -> float:
         negatives[i] = 0.0
     for i in range(count):
         for j in range(i, count):
-            block = _similarity_block(buffers, i, j)
+            block = _similarity_block(inner, temperature, buffers, i, j)
             for a in range(i * size, i * size + block.shape[0]):
                 for b in range(j * size, j * size + block.shape[1]):
                     if a != b:
@@ -360,7 +421,7 @@ def _totals_by_rows(buffers: ContrastiveBuffers) -> float:
                         top[b] = max(top[b], block[a - i * size, b - j * size])
     for i in range(count):
         for j in range(i, count):
-            block = _similarity_block(buffers, i, j)
+            block = _similarity_block(inner, temperature, buffers, i, j)
             for a in range(i * size, i * size + block.shape[0]):
                 for b in range(j * size, j * size + block.shape[1]):
                     s = block[a - i * size, b - j * size]
@@ -382,21 +443,20 @@ def _totals_by_rows(buffers: ContrastiveBuffers) -> float:
 
 
 @kernel
-def _weight_block(i: int, j: int, bound: float, buffers: ContrastiveBuffers) -> Floats:
+def _weight_block(
+    inner: Floats, temperature: float, bound: float, buffers: ContrastiveBuffers, i: int, j: int
+) -> Floats:
     """The block (i, j) of p + p^T, symmetric with 0 on its diagonal, from the rows' totals.
 
-    With one block, S or E is still there; with more, it is computed anew: that costs what keeping n^2 / 2 of
-    them and reading them back would.
+    S is computed anew: that costs what keeping n^2 / 2 exponentials and reading them back would.
     """
-    rows, n = buffers.rows, buffers.rows.shape[1]
-    shifted, single = bound > NO_SHIFT, buffers.block >= n
+    rows = buffers.rows
+    shifted = bound > NO_SHIFT
     first, second = i * buffers.block, j * buffers.block
-    if single:
-        block = _matrix(buffers.similarity, n, n)
-    elif shifted:
-        block = _similarity_block(buffers, i, j)
+    if shifted:
+        block = _similarity_block(inner, temperature, buffers, i, j)
     else:
-        block = _exponential_block(i, j, bound, buffers)
+        block = _exponential_block(inner, temperature, bound, buffers, i, j)
     inverse, top = rows[2], rows[4]
     for a in range(block.shape[0]):
         row, own = block[a], inverse[first + a]
@@ -415,42 +475,53 @@ def _weight_block(i: int, j: int, bound: float, buffers: ContrastiveBuffers) -> 
 
 
 @kernel
-def _pulls(bound: float, buffers: ContrastiveBuffers) -> None:
-    """Anchors (p + p^T) into buffers.pull (M, n), one triangle of blocks: each pulls on both its sides."""
+def _pulls(inner: Floats, temperature: float, bound: float, buffers: ContrastiveBuffers) -> None:
+    """P (p + p^T) into buffers.pull (M, n), one triangle of blocks: each pulls on both its sides."""
     filters, n = buffers.pull.shape
     size = buffers.block
     count = (n + size - 1) // size
-    if count == 1:
-        only = count - 1  # a literal 0 would compile everything below once more
-        block = _weight_block(only, only, bound, buffers)
-        np.dot(_anchor_block(buffers, only), block, buffers.pull)
-        return
     buffers.pull[:] = 0.0
     buffers.pull_rows[:] = 0.0
     for i in range(count):
         for j in range(i, count):
-            block = _weight_block(i, j, bound, buffers)
+            block = _weight_block(inner, temperature, bound, buffers, i, j)
             rows, columns = block.shape
-            product = _matrix(buffers.product, filters, columns)
-            np.dot(_anchor_block(buffers, i), block, product)
-            for r in range(filters):
-                target = buffers.pull[r, j * size : j * size + columns]
-                for b in range(columns):
-                    target[b] += product[r, b]
+            pulled = buffers.pull[:, j * size : j * size + columns]
+            multiply(1.0, _anchors(inner, buffers, i), block, 1.0, pulled)
             if i < j:
-                product = _matrix(buffers.product, rows, filters)
-                np.dot(block, buffers.anchor_rows[j * size : j * size + columns], product)
-                _add(product, buffers.pull_rows[i * size : i * size + rows])
-    for i in range(n):
-        for r in range(filters):
-            buffers.pull[r, i] += buffers.pull_rows[i, r]
+                others = buffers.anchor_rows[j * size : j * size + columns]
+                multiply(1.0, block, others, 1.0, buffers.pull_rows[i * size : i * size + rows])
+    if count > 1:
+        for i in range(n):
+            for r in range(filters):
+                buffers.pull[r, i] += buffers.pull_rows[i, r]
+
+
+@kernel
+def _add_panel_pulls(inner: Floats, rate: float, buffers: ContrastiveBuffers) -> None:
+    """The first n increments += rate P (p + p^T), from the panels of E: each pulls on both its sides."""
+    n = buffers.rows.shape[1]
+    inverse, pulled = buffers.rows[2], buffers.increments[:, :n]
+    start, done = 0, 0
+    while start < n:
+        panel = _panel(buffers, start, done)
+        end = start + panel.shape[0]
+        others = inverse[start:]
+        for a in range(panel.shape[0]):
+            row, own = panel[a], inverse[start + a]
+            for b in range(row.size):
+                row[b] *= own + others[b]
+        multiply(rate, inner[:, start:end], panel, 1.0, pulled[:, start:])
+        if end < n:
+            multiply(rate, inner[:, end:n], panel[:, end - start :].T, 1.0, pulled[:, start:end])
+        start, done = end, done + panel.size
 
 
 @kernel
 def info_nce_increments(inner: Floats, temperature: float, rate: float, buffers: ContrastiveBuffers) -> float:
     """InfoNCE loss; rate n tau times the gradient's coefficients on z and z~ go to buffers.increments.
 
-    inner (M, 2n) = [P | P~] with P = <w_r, z_i> and P~ = <w_r, z~_i>; needs ``set_anchors`` first.
+    inner (M, 2n) = [P | P~] with P = <w_r, z_i> and P~ = <w_r, z~_i>; needs ``set_exponents`` first.
         on z_i   sum_i' (p_ii' + p_i'i) P_ri' + (p_i+ - 1) P~_ri
         on z~_i  (p_i+ - 1) P_ri.
     1 - p_i+ is the negatives' share, not a difference, and the loss of a row is log1p(negatives / positive):
@@ -461,19 +532,27 @@ def info_nce_increments(inner: Floats, temperature: float, rate: float, buffers:
     bound = 0.0
     for i in range(n):
         bound = max(bound, max(rows[1, i], abs(rows[0, i])))
-    loss = _totals_without_shift(bound, buffers) if bound <= NO_SHIFT else _totals_by_rows(buffers)
-    _pulls(bound, buffers)
+    if bound <= NO_SHIFT:
+        loss = _totals_without_shift(inner, temperature, bound, buffers)
+    else:
+        loss = _totals_by_rows(inner, temperature, buffers)
     rest = rows[1]
     for i in range(n):
         rest[i] *= rate
-    pulling = rate * math.sqrt(temperature)  # undoes the anchors' unit
     for r in range(filters):
-        pull, on_z, on_view = buffers.pull[r], increments[r, :n], increments[r, n:]
-        anchor, view = inner[r, :n], inner[r, n:]
+        on_z, on_view, anchor, view = increments[r, :n], increments[r, n:], inner[r, :n], inner[r, n:]
         for i in range(n):
-            on_z[i] = pulling * pull[i] - rest[i] * view[i]
+            on_z[i] = -(rest[i] * view[i])
         for i in range(n):
             on_view[i] = -(rest[i] * anchor[i])
+    if bound <= NO_SHIFT and buffers.block == n:
+        _add_panel_pulls(inner, rate, buffers)
+    else:
+        _pulls(inner, temperature, bound, buffers)
+        for r in range(filters):
+            pull, on_z = buffers.pull[r], increments[r, :n]
+            for i in range(n):
+                on_z[i] += rate * pull[i]
     return float(loss / n)
 
 
@@ -505,41 +584,27 @@ def _multiply_blocks(inner: Floats, gram: Floats, buffers: ContrastiveBuffers) -
         rows = min(size, (n if a < count else 2 * n) - start)
         sums = buffers.sums[:rows]
         sums[:] = 0.0
-        left = _matrix(buffers.left, filters, rows)
-        for r in range(filters):
-            for k in range(rows):
-                left[r, k] = increments[r, start + k]
+        left = increments[:, start : start + rows]
         for b in range(a, 2 * count):
             begin = b * size if b < count else n + (b - count) * size
             columns = min(size, (n if b < count else 2 * n) - begin)
             block = _matrix(gram[done:], rows, columns)
             done += rows * columns
-            product = _matrix(buffers.product, filters, columns)
-            np.dot(left, block, product)
-            for r in range(filters):
-                target = inner[r, begin : begin + columns]
-                for k in range(columns):
-                    target[k] += product[r, k]
+            multiply(1.0, left, block, 1.0, inner[:, begin : begin + columns])
             if a < b:
-                product = _matrix(buffers.product, rows, filters)
-                np.dot(block, increment_rows[begin : begin + columns], product)
-                _add(product, sums)
+                multiply(1.0, block, increment_rows[begin : begin + columns], 1.0, sums)
         for k in range(rows):
             for r in range(filters):
                 inner[r, start + k] += sums[k, r]
 
 
 @kernel
-def _apply(state: State, rate: float, gram: Floats, increments: Floats, product: Floats) -> None:
+def _apply(state: State, rate: float, gram: Floats, increments: Floats) -> None:
     """One step: coefficients += rate increments, inner += rate increments @ gram."""
-    coefficients, inner = state.coefficients.reshape(-1), state.inner.reshape(-1)
-    step, change = increments.reshape(-1), product.reshape(-1)
+    coefficients, step = state.coefficients.reshape(-1), increments.reshape(-1)
     for k in range(step.size):  # flat: rows of a few entries would leave the vector units idle
-        step[k] *= rate
-        coefficients[k] += step[k]
-    np.dot(increments, gram, product)
-    for k in range(change.size):
-        inner[k] += change[k]
+        coefficients[k] += rate * step[k]
+    multiply(rate, increments, gram, 1.0, state.inner)
     state.clock[0] += 1
 
 
@@ -558,13 +623,17 @@ def pretrain(
     gram : the Gram matrix (2n, 2n) of [z; z~] flat, whole or one triangle of its blocks.
     """
     increments = buffers.increments
-    filters, entries = increments.shape
+    entries = increments.shape[1]
     rate = learning_rate / (entries // 2 * temperature)
     ceiling = limits.threshold
     while True:
-        bound = set_anchors(state.inner, temperature, buffers)
+        bound = set_exponents(state.inner, temperature, buffers)
         # The bound by the diagonal is cheap and spares the pass over S until the end is near.
-        ended = ceiling > 0.0 and bound > ceiling and largest_similarity(buffers) > ceiling
+        ended = (
+            ceiling > 0.0
+            and bound > ceiling
+            and largest_similarity(state.inner, temperature, buffers) > ceiling
+        )
         loss = info_nce_increments(state.inner, temperature, -rate, buffers)
         state.loss[0] = loss
         if not (math.isfinite(loss) and math.isfinite(bound)):
@@ -578,9 +647,7 @@ def pretrain(
         _add(increments, state.coefficients)
         state.clock[0] += 1
         if gram.size == entries * entries:
-            product = _matrix(buffers.product, filters, entries)
-            np.dot(increments, _matrix(gram, entries, entries), product)
-            _add(product, state.inner)
+            multiply(1.0, increments, _matrix(gram, entries, entries), 1.0, state.inner)
         else:
             _multiply_blocks(state.inner, gram, buffers)
         if state.clock[0] >= limits.pause and state.clock[0] < limits.max_steps:
@@ -627,12 +694,17 @@ def logistic_increments(inner: Floats, task: LabelledTask, buffers: SupervisedBu
     # sum log(1 + e_i) = log1p(odds) with odds = prod (1 + e_i) - 1: one logarithm for hundreds of samples,
     # and small losses keep their relative precision.
     odds = 0.0
+    margins, tails = buffers.samples[0], buffers.samples[1]
     for i in range(samples):
         margin = 0.0
         for p in range(per_sample):
             margin += output[task.patches[i, p]]
-        margin *= task.scale * task.labels[i]
-        tail = math.exp(-abs(margin))
+        margins[i] = margin * task.scale * task.labels[i]
+        tails[i] = -min(abs(margins[i]), _LAST)
+    _exponentials(tails, _LAST, buffers.bits)
+    for i in range(samples):
+        margin = margins[i]
+        tail = tails[i] if abs(margin) < _LAST else 0.0
         loss += max(-margin, 0.0)
         odds += tail * (1.0 + odds)
         if odds > 1e200:
@@ -663,7 +735,6 @@ def train(
     buffers: SupervisedBuffers,
 ) -> int:
     """Gradient descent on the logistic loss until a limit; gram (K, K). Returns a status code."""
-    increments, product = buffers.increments, buffers.product
     while True:
         loss = logistic_increments(state.inner, task, buffers)
         state.loss[0] = loss
@@ -675,7 +746,7 @@ def train(
             return TARGET_LOSS
         if state.clock[0] >= limits.max_steps:
             return MAX_STEPS
-        _apply(state, learning_rate, gram, increments, product)
+        _apply(state, learning_rate, gram, buffers.increments)
         if state.clock[0] >= limits.pause and state.clock[0] < limits.max_steps:
             return PAUSED
 
