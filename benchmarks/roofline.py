@@ -56,25 +56,26 @@ def flops(samples: float, filters: float) -> float:
 def parts(instance: Any, filters: int, samples: int) -> dict[str, float]:
     """Seconds of the kernels that a step is made of, and of the exponentials inside them."""
     from numsim import contrastive
-    from numsim._kernels import descent
+    from numsim._kernels import contrastive as kernels
+    from numsim._kernels import exponential
 
     z, z_aug = instance.unlabelled.sums(instance.mu)
     inner = np.concatenate([instance.filters @ z.T, instance.filters @ z_aug.T], axis=1)
     buffers = contrastive.contrastive_buffers(2 * filters, samples)
     gram = contrastive._gram(z, z_aug, 2 * filters, 1)
-    bound = descent.set_exponents(inner, 1.0, buffers)
+    bound = kernels.set_exponents(inner, 1.0, buffers)
     exponents = np.full(samples * (samples + 1) // 2, bound / 2)
 
     def exponentials() -> None:
         block = exponents.copy()
-        descent._exponentials(block, bound, buffers.bits)
+        exponential.exponentials(block, bound, buffers.bits)
 
     passes = 1 if buffers.block == samples else 2
     copying = best_seconds(exponents.copy)
     return {
-        "totals": best_seconds(lambda: descent._totals_without_shift(inner, 1.0, bound, buffers)),
-        "pulls": best_seconds(lambda: descent._pulls(inner, 1.0, bound, buffers)),
-        "gram": best_seconds(lambda: descent._multiply_blocks(inner, gram, buffers)),
+        "totals": best_seconds(lambda: kernels._totals_without_shift(inner, 1.0, bound, buffers)),
+        "pulls": best_seconds(lambda: kernels._pulls(inner, 1.0, bound, buffers)),
+        "gram": best_seconds(lambda: kernels._multiply_blocks(inner, gram, buffers)),
         "exp": passes * (best_seconds(exponentials) - copying),
     }
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from numsim.derivations.roundoff import EPS, Deviations, complex_gradient, difference_quotient, recorded_steps
 
 from numsim import info_nce, power_matrix, pretrain, reference
-from numsim._kernels.descent import TILE, exp_in_place
+from numsim._kernels.exponential import TILE, exp_in_place
 from numsim.claims import Claim, Evidence, Outcome, Trials, equals
 from numsim.contrastive import alignment, block_size, top_eigenpairs
 

@@ -6,20 +6,22 @@
 no ``fastmath``             it makes isnan(nan) False and lets sums depend on the machine.
 no ``parallel``             its reductions depend on the number of threads.
 
-Numba's disk cache does not notice edits in another file, therefore kernels that call each other
-live in one file.
+Numba's disk cache looks at a kernel's own file only: after an edit of what it calls elsewhere it would give
+the old result. Here an entry is valid as long as no file with kernels has changed.
 """
 
+import functools
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import llvmlite.binding  # type: ignore[import-untyped]
 import numba
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir
 from numba.core import cgutils
 from numba.extending import get_cython_function_address, intrinsic
 
@@ -42,10 +44,20 @@ def kernel(function: Function) -> Function:
         compiled = numba.njit(**_OPTIONS)(function)
     cache: Any = getattr(compiled, "_cache", None)  # absent under NUMBA_DISABLE_JIT=1
     if hasattr(cache, "save_overload"):
+        if hasattr(cache, "_cache_file"):
+            cache._cache_file._source_stamp = _sources()
         cache.save_overload = _forgiving(cache.save_overload, cache.cache_path)
         load = _forgiving(cache.load_overload, cache.cache_path)
         cache.load_overload = _announcing(load, function.__name__)
     return compiled  # type: ignore[no-any-return]
+
+
+@functools.cache
+def _sources() -> tuple[tuple[str, int, int], ...]:
+    """Name, time of change and size of every file that a kernel may depend on."""
+    here = Path(__file__)
+    files = sorted([here, *(here.parent / "_kernels").glob("*.py")])
+    return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
 
 
 def _forgiving(access: Callable[..., Any], folder: str) -> Callable[..., Any]:

@@ -19,7 +19,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from ._kernels import contrastive as kernels
 from ._kernels import descent
+from ._kernels.exponential import TILE
 from .dynamics import Descent, Progress, check_rate, check_steps, descend
 
 __all__ = [
@@ -76,18 +78,18 @@ def _gram_in_one(filters: int, n: int, threads: int) -> bool:
     return filters * (2 * n) ** 2 <= _SMALL_PRODUCT or (threads > 1 and n <= _THREADED_BLOCK)
 
 
-def contrastive_buffers(filters: int, n: int, threads: int = 1) -> descent.ContrastiveBuffers:
+def contrastive_buffers(filters: int, n: int, threads: int = 1) -> kernels.ContrastiveBuffers:
     """Scratch arrays of one pre-training step for M filters and n samples."""
     block = block_size(filters, n, threads)
     panel = _PANEL if threads == 1 else n  # a larger product is shared out
     transposed = 0 if block == n else n  # with one block nothing pulls on two sides
-    return descent.ContrastiveBuffers(
+    return kernels.ContrastiveBuffers(
         block=block,
         panel=min(panel, n),
         anchor_rows=np.empty((transposed, filters)),
         similarity=np.empty(block * block),
         rows=np.empty((5, n)),
-        bits=np.empty(descent.TILE),
+        bits=np.empty(TILE),
         ones=np.ones(block),
         pull=np.empty((filters, n)),
         pull_rows=np.empty((transposed, filters)),
@@ -183,8 +185,8 @@ def info_nce(
     n = len(z)
     inner = np.concatenate([W @ z.T, W @ z_aug.T], axis=1)
     buffers = contrastive_buffers(len(W), n)
-    descent.set_exponents(inner, temperature, buffers)
-    loss = descent.info_nce_increments(inner, temperature, 1.0, buffers)
+    kernels.set_exponents(inner, temperature, buffers)
+    loss = kernels.info_nce_increments(inner, temperature, 1.0, buffers)
     if not (np.isfinite(loss) and np.isfinite(buffers.increments).all()):
         raise ValueError("similarities <F(z_i), F(z_i')> exceed the range of float64: scale W or z down")
     grad: Floats = (buffers.increments[:, :n] @ z + buffers.increments[:, n:] @ z_aug) / (n * temperature)
@@ -299,7 +301,7 @@ def pretrain(
     buffers = contrastive_buffers(len(W), len(z), threads)
 
     def loop(state: descent.State, limits: descent.Limits, recorder: descent.Recorder) -> int:
-        return descent.pretrain(
+        return kernels.pretrain(
             state, gram, float(temperature), float(learning_rate), limits, recorder, buffers
         )
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ._kernels import contrastive as kernels
 from ._kernels import descent
 from .contrastive import LINEAR_END, alignment, contrastive_buffers
 from .data import draw_views
@@ -107,9 +108,9 @@ def pretrain_fresh_views(
         z, z_aug = _draw(W.shape[1], mu, labels, noise, views)
         W = pad(W, z.shape[1])
         inner = np.concatenate([W @ z.T, W @ z_aug.T], axis=1)
-        bound = descent.set_exponents(inner, temperature, buffers)
-        ended = bound > ceiling and descent.largest_similarity(inner, temperature, buffers) > ceiling
-        loss = float(descent.info_nce_increments(inner, temperature, 1.0, buffers))
+        bound = kernels.set_exponents(inner, temperature, buffers)
+        ended = bound > ceiling and kernels.largest_similarity(inner, temperature, buffers) > ceiling
+        loss = float(kernels.info_nce_increments(inner, temperature, 1.0, buffers))
         if not (np.isfinite(loss) and np.isfinite(bound)):
             status = NON_FINITE
             W = np.full_like(W, np.nan)

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ._kernels import descent
+from ._kernels import supervised as kernels
+from ._kernels.exponential import TILE
 from .data import PatchDictionary, dense_dictionary
 from .dynamics import Descent, Progress, check_rate, check_steps, descend
 
@@ -47,16 +49,14 @@ def checked_samples(
     return W, x, y
 
 
-def _buffers(filters: int, entries: int, samples: int) -> descent.SupervisedBuffers:
+def _buffers(filters: int, entries: int, samples: int) -> kernels.SupervisedBuffers:
     slope, increments = np.empty((2, filters, entries))
     output, pull = np.empty((2, entries))
-    return descent.SupervisedBuffers(
-        slope, increments, output, pull, np.empty((2, samples)), np.empty(descent.TILE)
-    )
+    return kernels.SupervisedBuffers(slope, increments, output, pull, np.empty((2, samples)), np.empty(TILE))
 
 
-def _task(dictionary: PatchDictionary, filters: int, q: float, output_scale: float) -> descent.LabelledTask:
-    return descent.LabelledTask(dictionary.labels, dictionary.patches, float(q), output_scale / filters)
+def _task(dictionary: PatchDictionary, filters: int, q: float, output_scale: float) -> kernels.LabelledTask:
+    return kernels.LabelledTask(dictionary.labels, dictionary.patches, float(q), output_scale / filters)
 
 
 def logistic_loss(
@@ -90,7 +90,7 @@ def logistic_loss(
     flat = W.reshape(-1, width)
     buffers = _buffers(len(flat), len(vectors), n)
     task = _task(PatchDictionary(vectors, patches, y), W.shape[1], q, output_scale)
-    loss = descent.logistic_increments(flat @ vectors.T, task, buffers)
+    loss = kernels.logistic_increments(flat @ vectors.T, task, buffers)
     if not (np.isfinite(loss) and np.isfinite(buffers.increments).all()):
         raise ValueError("activations max(0, <w, x>)^q exceed the range of float64: scale W or x down")
     grad: Floats = (-buffers.increments @ vectors).reshape(W.shape)
@@ -125,7 +125,7 @@ def train_dictionary(
     buffers = _buffers(len(flat), len(gram), len(dictionary.labels))
 
     def loop(state: descent.State, limits: descent.Limits, recorder: descent.Recorder) -> int:
-        return descent.train(state, gram, task, float(learning_rate), limits, recorder, buffers)
+        return kernels.train(state, gram, task, float(learning_rate), limits, recorder, buffers)
 
     run = descend(
         loop,
@@ -164,7 +164,7 @@ def train_stack(
     count, _, m, width = W.shape
     flat = W.reshape(count, 2 * m, width)
     inner = flat @ dictionary.vectors.swapaxes(-1, -2)
-    replicates = descent.Replicates(
+    replicates = kernels.Replicates(
         inner=inner,
         coefficients=np.zeros_like(inner),
         steps=np.zeros(count, dtype=np.int64),
@@ -176,7 +176,7 @@ def train_stack(
     limits = descent.Limits(max_steps, float(target_loss), max_steps)
     task = _task(dictionary, m, q, output_scale)
     buffers = _buffers(2 * m, inner.shape[2], dictionary.labels.shape[1])
-    descent.train_stack(replicates, dictionary.gram(), task, float(learning_rate), limits, recorder, buffers)
+    kernels.train_stack(replicates, dictionary.gram(), task, float(learning_rate), limits, recorder, buffers)
     filters = flat + replicates.coefficients @ dictionary.vectors
     filters[replicates.codes == descent.NON_FINITE] = np.nan
     return Trained(filters.reshape(W.shape), replicates.losses, replicates.steps, replicates.codes)

@@ -32,7 +32,7 @@ FLOW = [
     "evaluation",
 ]
 PURE = {*FLOW, "theory", "reference"}
-NUMERICAL = {"numpy", "scipy", "numba"}
+NUMERICAL = {"numpy", "scipy", "numba", "llvmlite"}
 STANDARD = set(sys.stdlib_module_names)
 HEAVY = ("numba", "scipy", "xarray", "pandas", "matplotlib", "jax", "pydantic", "typer", "rich")
 

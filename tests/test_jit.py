@@ -113,6 +113,28 @@ def test_run_with_a_damaged_cache(tmp_path: Path) -> None:
     assert second.stderr.count("numsim: warning:") == 1
 
 
+@pytest.mark.compiled
+def test_an_edit_of_what_a_kernel_calls_in_another_file_is_noticed(tmp_path: Path) -> None:
+    shutil.copytree(_PACKAGE, tmp_path / "numsim", ignore=shutil.ignore_patterns("__pycache__"))
+    callee = tmp_path / "numsim" / "_kernels" / "exponential.py"
+    loss = "import numsim; print(numsim.logistic_loss([[[1.0]], [[1.0]]], [[[1.0]]], [1.0], q=1)[0])"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def run() -> float:
+        command = [sys.executable, "-c", loss]
+        done = subprocess.run(
+            command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        return float(done.stdout)
+
+    assert run() == pytest.approx(np.log(2.0))
+    text = callee.read_text()
+    line = "exp_in_place(x[start : start + TILE], bound, bits)"
+    assert text.count(line) == 1
+    callee.write_text(text.replace(line, "x[start] = 2.0"))
+    assert run() == pytest.approx(np.log(3.0))
+
+
 @pytest.mark.parametrize("m", [1, 2, 5])
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("n", [1, 4])

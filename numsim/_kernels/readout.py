@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .._jit import kernel
+from .exponential import LARGEST as LAST
+from .exponential import exponentials
 
 Floats = npt.NDArray[np.float64]
 Words = npt.NDArray[np.uint64]
@@ -178,9 +180,9 @@ def log1p_in_place(x: Floats) -> None:
 
 @kernel
 def _add_losses(
-    output: Floats, first: float, second: float, flips: float, odds: Floats, sums: Floats
+    output: Floats, first: float, second: float, flips: float, scratch: Floats, sums: Floats
 ) -> None:
-    """Add B samples to the sums of ``sample_sums``; odds (B,) is scratch.
+    """Add B samples to the sums of ``sample_sums``; scratch (4, at least B).
 
     f is first + output (B,) for the label +1 and second + output for -1.
 
@@ -188,18 +190,25 @@ def _add_losses(
     l(-v) = l(v) + v; clean error = mean_y [v < 0], half of the bracket for v = 0.
     """
     flipped = flips * (first - second) if flips > 0.0 else 0.0  # 0 times an infinite margin would be NaN
-    for b in range(output.size):  # l(v) = max(-v, 0) + log(1 + exp(-|v|)): of both labels one logarithm
-        one, other = math.exp(-abs(first + output[b])), math.exp(-abs(second + output[b]))
+    count = output.size
+    tails, bits, odds = scratch[:2].reshape(-1)[: 2 * count], scratch[2:].reshape(-1), scratch[2, :count]
+    for b in range(count):
+        tails[b] = -min(abs(first + output[b]), LAST)
+        tails[count + b] = -min(abs(second + output[b]), LAST)
+    exponentials(tails, LAST, bits)
+    for b in range(count):  # l(v) = max(-v, 0) + log(1 + exp(-|v|)): of both labels one logarithm
+        one = tails[b] if abs(first + output[b]) < LAST else 0.0
+        other = tails[count + b] if abs(second + output[b]) < LAST else 0.0
         odds[b] = one + other + one * other
     log1p_in_place(odds)
-    for b in range(output.size):
+    for b in range(count):
         positive, negative = first + output[b], -(second + output[b])
         loss = 0.5 * (max(-positive, 0.0) + max(-negative, 0.0) + odds[b] + flipped)
         wrong = 0.0
         for margin in (positive, negative):
             wrong += 0.0 if margin > 0.0 else (0.5 if margin < 0.0 else 0.25)
-        if math.isnan(loss):  # where a margin is, through odds
-            wrong = np.nan
+        if math.isnan(positive) or math.isnan(negative):  # max(-nan, 0) may be 0
+            loss = wrong = np.nan
         if math.isnan(sums[4]):
             sums[4] = loss
         sums[0] += loss - sums[4]
@@ -215,13 +224,13 @@ def _add_samples(
     """The sums (5,) of network k; noise (R, TILE), scratch."""
     factor, bias, reach = readout.factor[k], readout.bias[k], readout.reach[k]
     filters, rank = factor.shape
-    row, output, odds = np.empty(TILE), np.empty(TILE), np.empty(TILE)
+    row, output, spare = np.empty(TILE), np.empty(TILE), np.empty((4, TILE))
     flat = noise.reshape(-1)
     sums[4] = np.nan
     first, second = 0.0, 0.0  # the signal patch's part of f for the labels +1 and -1
     for r in range(filters):
         row[0], row[1] = bias[r] + reach[r], bias[r] - reach[r]
-        _activate(row[:2], odds, readout.power)
+        _activate(row[:2], spare[0], readout.power)
         weight = readout.scale if 2 * r < filters else -readout.scale
         first += weight * row[0]
         second += weight * row[1]
@@ -234,12 +243,12 @@ def _add_samples(
         for r in range(filters):
             row[:] = bias[r]
             _add_products(row, factor[r, : min(r + 1, rank)], noise)
-            _activate(row, odds, readout.power)
+            _activate(row, spare[0], readout.power)
             weight = readout.scale if 2 * r < filters else -readout.scale
             for b in range(TILE):
                 output[b] += weight * row[b]
         used = min(TILE, samples - start)
-        _add_losses(output[:used], first, second, readout.flips, odds[:used], sums)
+        _add_losses(output[:used], first, second, readout.flips, spare, sums)
 
 
 @kernel
