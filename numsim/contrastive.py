@@ -107,8 +107,12 @@ def _gram(z: Floats, z_aug: Floats, filters: int, threads: int) -> Floats:
     """
     n = len(z)
     if _gram_in_one(filters, n, threads):
-        both = np.concatenate([z, z_aug])
-        whole: Floats = both @ both.T
+        whole = np.empty((2 * n, 2 * n))
+        early = z[:, : _axes(z)]
+        np.matmul(early, early.T, out=whole[:n, :n])
+        np.matmul(early, z_aug[:, : early.shape[1]].T, out=whole[:n, n:])
+        whole[n:, :n] = whole[:n, n:].T
+        np.matmul(z_aug, z_aug.T, out=whole[n:, n:])
         return whole.reshape(-1)
     size = block_size(filters, n, threads)
     starts = range(0, n, size)
@@ -118,7 +122,7 @@ def _gram(z: Floats, z_aug: Floats, filters: int, threads: int) -> Floats:
     done = 0
     for views, start in panels:
         rows = views[start : start + size]
-        axes = int(np.max(np.flatnonzero(rows.any(axis=0)), initial=-1)) + 1
+        axes = _axes(rows)
         later = [z[start:], z_aug] if views is z else [z_aug[start:]]
         for others in later:
             products = rows[:, :axes] @ others[:, :axes].T
@@ -127,6 +131,11 @@ def _gram(z: Floats, z_aug: Floats, filters: int, threads: int) -> Floats:
                 gram[done : done + block.size].reshape(block.shape)[:] = block
                 done += block.size
     return gram
+
+
+def _axes(rows: Floats) -> int:
+    """Up to which axis vectors (k, D) have entries other than zero."""
+    return int(np.max(np.flatnonzero(rows.any(axis=0)), initial=-1)) + 1
 
 
 def _checked_views(z: npt.ArrayLike, z_aug: npt.ArrayLike) -> tuple[Floats, Floats]:
