@@ -181,22 +181,22 @@ class Ledger:
 
     def add(self, entries: Sequence[Entry], texts: dict[bytes, str]) -> None:
         """Keep entries, all or none; texts : the settings behind their keys. Numbers replace a failure."""
-        run = self._connection.execute
+        run, run_all = self._connection.execute, self._connection.executemany
+        session = self.session
+        settings = [(key, texts[key]) for key in dict.fromkeys(e.key for e in entries)]
+        failures = [(e.key, e.seed, e.reason, session) for e in entries if e.numbers is None]
+        cells = [
+            (e.key, e.seed, e.numbers.astype("<f8").tobytes(), session, e.seconds)
+            for e in entries
+            if e.numbers is not None
+        ]
         with self._explained():
             run("BEGIN IMMEDIATE")
             try:
-                for e in entries:
-                    run("INSERT OR IGNORE INTO settings VALUES (?, ?)", (e.key, texts[e.key]))
-                    if e.numbers is None:
-                        row = (e.key, e.seed, e.reason, self.session)
-                        run("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", row)
-                        continue
-                    data = e.numbers.astype("<f8").tobytes()
-                    run("DELETE FROM failures WHERE key = ? AND seed = ?", (e.key, e.seed))
-                    run(
-                        "INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?)",
-                        (e.key, e.seed, data, self.session, e.seconds),
-                    )
+                run_all("INSERT OR IGNORE INTO settings VALUES (?, ?)", settings)
+                run_all("INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", failures)
+                run_all("DELETE FROM failures WHERE key = ? AND seed = ?", (row[:2] for row in cells))
+                run_all("INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?)", cells)
                 run("COMMIT")
             except BaseException:
                 with suppress(sqlite3.Error):
