@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from difflib import get_close_matches
 from pathlib import Path
@@ -67,6 +69,21 @@ def run(names: Sequence[str], protocol: Protocol, rows: list[Row]) -> None:
             rows += work.summary([row for row in rows if row.work == name])
 
 
+@contextmanager
+def signals() -> Iterator[None]:
+    """SIGTERM is Ctrl-C, and Ctrl-C is heard in the background too: no child is left running."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def document(rows: Sequence[Row], protocol: Protocol, interrupted: bool) -> dict[str, Any]:
     """All of it, for JSON."""
     return {
@@ -93,7 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows: list[Row] = []
     interrupted = False
     try:
-        run(options.names or list(WORKS), protocol, rows)
+        with signals():
+            run(options.names or list(WORKS), protocol, rows)
     except KeyboardInterrupt:
         interrupted = True
     terminal(rows)

@@ -1,7 +1,7 @@
 """Work (d): replicates of the ReLU heat map (theory.md K; preset kou-heatmap) a second, on two cores.
 
 A replicate draws data and filters, trains 100 steps and tests on 1,000 points, in the middle of the map.
-numsim runs it in the processes of its sweeps; PyTorch in two processes of one thread, or one of two threads.
+numsim runs it as an ensemble, PyTorch in two processes of one thread, or one of two threads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .instances import FLOOR, distance
 
 Floats = npt.NDArray[np.float64]
 
-DIM, SIGNAL_NORM, SEEDS = 600, 5.0, 10
+DIM, SIGNAL_NORM = 600, 5.0
 STANDARD_ERRORS = 4.0
 """Mean test errors of two samples of replicates differ by more than this once in 16,000 times by chance."""
 
@@ -32,34 +32,13 @@ def map_experiment(dim: int) -> Any:
     return numsim.load("kou-heatmap", place).resolved()
 
 
-def own_replicates(experiment: Any, cells: int, workers: int) -> Callable[[], list[float]]:
-    """numsim: ``cells`` cells of ten seeds each, as a sweep hands them to its processes; test errors.
-
-    Cells differ by next to nothing in the signal, so that all have one law.
-    """
-    from numsim.measures import variables
-    from numsim.sweep.batches import Batch, Task
-    from numsim.sweep.executors import Processes
-
-    pool = Processes()
-    pool.workers = workers
-    names = [v.name for v in variables(("arms",)) for _ in range(2)]
-    column = names.index("test_error") + 1  # the direct arm
-    tasks = [
-        Task(
-            cell,
-            {"data.signal_norm": SIGNAL_NORM * (1 + 1e-9 * cell)},
-            tuple(range(SEEDS * cell, SEEDS * cell + SEEDS)),
-        )
-        for cell in range(cells)
-    ]
-    parts = 4 * workers
-    batches = [Batch(experiment, ("arms",), tuple(tasks[k::parts])) for k in range(parts)]
+def own_replicates(experiment: Any, count: int, workers: int) -> Callable[[], list[float]]:
+    """numsim: one place of the map at ``count`` seeds, as an ensemble; test errors."""
+    import numsim
 
     def run() -> list[float]:
-        pending = [pool.submit(batch) for batch in batches if batch.tasks]
-        rows = [row for handle in pending for row in pool.collect(handle)]
-        return [float(row.numbers[column]) for row in rows if row.numbers is not None]
+        found = numsim.run_many(experiment, count, workers=workers)
+        return [float(error) for error in found["test_error"].sel(arm="direct")]
 
     return run
 
@@ -107,17 +86,17 @@ def same_mean(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def replicates(
-    *, dim: int, cells: int, count: int, checked: int, processes: int, cores: int, seed: int
+    *, dim: int, own_count: int, count: int, checked: int, processes: int, cores: int, seed: int
 ) -> Sides:
     """Both sides; first the same instance on both, then the mean test errors of ``checked`` replicates."""
     e = map_experiment(dim)
     apart = trajectory_distance(e.replace({"seed": seed}))
-    own = own_replicates(e, cells, cores)
+    own = own_replicates(e, own_count, cores)
     other = torch_replicates(dim, count, processes)
     z = same_mean(own(), torch_replicates(dim, checked, processes)())
     other()
     facts = {"standard_errors": z}
-    return Sides(own, other, (cells * SEEDS, count), apart, FLOOR, facts)
+    return Sides(own, other, (own_count, count), apart, FLOOR, facts)
 
 
 def cases(smoke: bool) -> list[Case]:
@@ -130,7 +109,7 @@ def cases(smoke: bool) -> list[Case]:
             target=f"{__name__}:replicates",
             arguments={
                 "dim": DIM,
-                "cells": 8 if smoke else 200,
+                "own_count": 80 if smoke else 4000,
                 "count": 4 if smoke else 40,
                 "checked": 20 if smoke else 200,
                 "processes": processes,

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +197,10 @@ def test_interrupted_keeps_what_was_finished(
     assert finished[0].setting in capsys.readouterr().out
 
 
-def test_interrupt_from_outside_ends_with_130(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_from_outside_ends_with_130_and_leaves_nothing_running(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     running = subprocess.Popen(
         [sys.executable, "-m", "benchmarks", "large", "--json", str(tmp_path / "a.json")],
         cwd=ROOT,
@@ -206,8 +210,12 @@ def test_interrupt_from_outside_ends_with_130(tmp_path: Path) -> None:
     )
     with pytest.raises(subprocess.TimeoutExpired):
         running.wait(2.0)
-    os.killpg(running.pid, signal.SIGINT)
+    running.send_signal(number)  # to the parent alone
     running.communicate()
+    with pytest.raises(ProcessLookupError):  # its group becomes empty
+        for _ in range(100):
+            os.killpg(running.pid, 0)
+            time.sleep(0.1)
     assert running.returncode == command.INTERRUPTED
     assert json.loads((tmp_path / "a.json").read_text())["rows"] == []
 
