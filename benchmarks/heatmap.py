@@ -38,7 +38,8 @@ def own_replicates(experiment: Any, count: int, workers: int) -> Callable[[], li
 
     def run() -> list[float]:
         found = numsim.run_many(experiment, count, workers=workers)
-        return [float(error) for error in found["test_error"].sel(arm="direct")]
+        errors: list[float] = found["test_error"].sel(arm="direct").values.tolist()
+        return errors
 
     return run
 
