@@ -11,7 +11,7 @@ import numpy.typing as npt
 from numsim.derivations.roundoff import EPS, Deviations, complex_gradient, difference_quotient, recorded_steps
 
 from numsim import info_nce, power_matrix, pretrain, reference
-from numsim._kernels.exponential import TILE, exp_in_place
+from numsim._kernels.exponential import TILE, exponentials
 from numsim.claims import Claim, Evidence, Outcome, Trials, equals
 from numsim.contrastive import alignment, block_size, top_eigenpairs
 
@@ -121,7 +121,7 @@ def _many(rng: np.random.Generator, found: Deviations) -> None:
     for largest in (0.0043, 0.0044, 0.3465, 0.347, 0.45, 0.6, 1.0, 20.0, 700.0):
         x = np.concatenate([np.linspace(-largest, largest, TILE - 1), rng.uniform(-largest, largest, 1)])
         ours = x.copy()
-        exp_in_place(ours, largest, np.empty(TILE))
+        exponentials(ours, largest, np.empty(TILE))
         found.add("exponential of the kernel", ours / np.exp(x), np.ones(TILE))
 
 

@@ -27,8 +27,8 @@ class _WrongFreedom:
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
 
-    def standard_normal(self, size: tuple[int, ...]) -> Floats:
-        return self._rng.standard_normal(size)
+    def standard_normal(self, *, out: Floats) -> Floats:
+        return self._rng.standard_normal(out=out)
 
     def chisquare(self, freedom: Floats) -> Floats:
         return self._rng.chisquare(np.full_like(freedom, _DIM))

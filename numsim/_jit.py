@@ -124,76 +124,46 @@ def _warn(error: Exception, folder: str = "") -> None:
 llvmlite.binding.add_symbol("numsim_dgemm", get_cython_function_address("scipy.linalg.cython_blas", "dgemm"))
 
 
-def _call_dgemm(
-    typing: Any,
-    transb: Any,
-    transa: Any,
-    n: Any,
-    m: Any,
-    k: Any,
-    alpha: Any,
-    b: Any,
-    ldb: Any,
-    a: Any,
-    lda: Any,
-    beta: Any,
-    c: Any,
-    ldc: Any,
-) -> Any:
-    """SciPy's BLAS dgemm: letters and sizes by value, arrays by address; BLAS wants a pointer to each."""
-    size, real = numba.int64, numba.float64
-    signature = numba.void(size, size, size, size, size, real, size, size, size, size, real, size, size)
+def _call_dgemm(typing: Any, alpha: Any, left: Any, right: Any, beta: Any, out: Any) -> Any:
+    """The call of BLAS dgemm, which wants a pointer to everything.
+
+    It counts columns first: what it computes is out^T = right^T left^T. An operand whose rows are not
+    contiguous is the transpose of one whose rows are.
+    """
     byte, word, pointer = ir.IntType(8), ir.IntType(32), ir.IntType(8).as_pointer()
     tools: Any = cgutils
 
     def build(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def place(value: Any, kind: Any) -> Any:
-            slot = tools.alloca_once(builder, kind)
-            builder.store(value, slot)
+        def place(value: Any) -> Any:
+            slot = tools.alloca_once_value(builder, value)
             return builder.bitcast(slot, pointer)
 
-        passed = []
-        for number, value in enumerate(arguments):
-            if number in (5, 10):  # alpha, beta
-                passed.append(place(value, ir.DoubleType()))
-            elif number in (6, 8, 11):  # arrays
-                passed.append(builder.inttoptr(value, pointer))
-            else:
-                kind = byte if number < 2 else word
-                passed.append(place(builder.trunc(value, kind), kind))
+        def array(number: int) -> tuple[Any, Any, Any, Any]:
+            """Its letter, leading dimension, address, and shape."""
+            found = target.make_array(signature.args[number])(target, builder, arguments[number])
+            shape, strides = (tools.unpack_tuple(builder, part, 2) for part in (found.shape, found.strides))
+            item = strides[1].type(8)
+            rows = builder.icmp_signed("==", strides[1], item)
+            letter = builder.select(rows, byte(ord("N")), byte(ord("T")))
+            leading = builder.sdiv(builder.select(rows, strides[0], strides[1]), item)
+            size = [place(builder.trunc(length, word)) for length in shape]
+            return (
+                place(letter),
+                place(builder.trunc(leading, word)),
+                builder.bitcast(found.data, pointer),
+                size,
+            )
+
+        turn_left, leading_left, first, (_, k) = array(1)
+        turn_right, leading_right, second, _ = array(2)
+        _, leading_out, result, (m, n) = array(4)
+        passed = [turn_right, turn_left, n, m, k, place(arguments[0]), second, leading_right]
+        passed += [first, leading_left, place(arguments[3]), result, leading_out]
         called = ir.FunctionType(ir.VoidType(), [pointer] * len(passed))
         builder.call(tools.get_or_insert_function(builder.module, called, "numsim_dgemm"), passed)
         return target.get_dummy_value()
 
-    return signature, build
-
-
-_dgemm: Any = intrinsic(_call_dgemm)
-_STRAIGHT, _TURNED = ord("N"), ord("T")
-
-
-def _multiply(alpha: float, left: Floats, right: Floats, beta: float, out: Floats) -> None:
-    """out (m, n) = alpha left (m, k) @ right (k, n) + beta out (where beta is 0, out may hold anything).
-
-    Rows of out, and rows or columns of the others, are contiguous, but may be parts of longer ones.
-    BLAS counts columns first: what it computes is out^T = right^T left^T.
-    """
-    row_right, row_left = right.strides[1] == 8, left.strides[1] == 8
-    _dgemm(
-        _STRAIGHT if row_right else _TURNED,
-        _STRAIGHT if row_left else _TURNED,
-        out.shape[1],
-        out.shape[0],
-        left.shape[1],
-        alpha,
-        right.ctypes.data,
-        (right.strides[0] if row_right else right.strides[1]) // 8,
-        left.ctypes.data,
-        (left.strides[0] if row_left else left.strides[1]) // 8,
-        beta,
-        out.ctypes.data,
-        out.strides[0] // 8,
-    )
+    return numba.void(numba.float64, left, right, numba.float64, out), build
 
 
 def _multiply_interpreted(alpha: float, left: Floats, right: Floats, beta: float, out: Floats) -> None:
@@ -202,4 +172,9 @@ def _multiply_interpreted(alpha: float, left: Floats, right: Floats, beta: float
 
 
 _interpreted: bool = numba.config.DISABLE_JIT  # type: ignore[attr-defined]
-multiply = _multiply_interpreted if _interpreted else kernel(_multiply)
+multiply: Any = _multiply_interpreted if _interpreted else intrinsic(_call_dgemm)
+"""multiply(alpha, left, right, beta, out), in kernels: out (m, n) = alpha left (m, k) @ right (k, n) + beta out.
+
+Where beta is 0, out may hold anything. Rows of out, and rows or columns of the others, are contiguous, but
+may be parts of longer ones.
+"""

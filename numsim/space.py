@@ -30,7 +30,7 @@ Rng = np.random.Generator | Sequence[np.random.Generator]
 
 def each(draw: Callable[[np.random.Generator], npt.NDArray[Any]], rng: Rng) -> npt.NDArray[Any]:
     """What ``draw`` gives, or stacked what it gives for each of several generators."""
-    return draw(rng) if isinstance(rng, np.random.Generator) else np.stack([draw(one) for one in rng])
+    return np.stack([draw(one) for one in rng]) if isinstance(rng, Sequence) else draw(rng)
 
 
 class Space:
@@ -58,7 +58,7 @@ class Space:
         of the revealed axes still has dimension d - r.
         rng: a list of generators gives a leading axis, of as many spaces that reveal the same axes.
         """
-        generators = [rng] if isinstance(rng, np.random.Generator) else rng
+        generators = rng if isinstance(rng, Sequence) else [rng]
         before = self.revealed
         fresh = min(count, self.dim - before)
         vectors = np.empty((len(generators), count, before + fresh))

@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from ._kernels import descent
 from ._kernels import supervised as kernels
-from ._kernels.exponential import TILE
 from .data import PatchDictionary, dense_dictionary
 from .dynamics import Descent, Progress, check_rate, check_steps, descend
 
@@ -52,7 +51,7 @@ def checked_samples(
 def _buffers(filters: int, entries: int, samples: int) -> kernels.SupervisedBuffers:
     slope, increments = np.empty((2, filters, entries))
     output, pull = np.empty((2, entries))
-    return kernels.SupervisedBuffers(slope, increments, output, pull, np.empty((2, samples)), np.empty(TILE))
+    return kernels.SupervisedBuffers(slope, increments, output, pull, np.empty((3, samples)))
 
 
 def _task(dictionary: PatchDictionary, filters: int, q: float, output_scale: float) -> kernels.LabelledTask:

@@ -197,6 +197,13 @@ def test_interrupted_keeps_what_was_finished(
     assert finished[0].setting in capsys.readouterr().out
 
 
+def wait_for_the_end_of(group: int) -> None:
+    """Raises ProcessLookupError once nobody is left in a group of processes."""
+    for _ in range(100):
+        os.killpg(group, 0)
+        time.sleep(0.1)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_from_outside_ends_with_130_and_leaves_nothing_running(
     tmp_path: Path, number: signal.Signals
@@ -212,10 +219,8 @@ def test_interrupt_from_outside_ends_with_130_and_leaves_nothing_running(
         running.wait(2.0)
     running.send_signal(number)  # to the parent alone
     running.communicate()
-    with pytest.raises(ProcessLookupError):  # its group becomes empty
-        for _ in range(100):
-            os.killpg(running.pid, 0)
-            time.sleep(0.1)
+    with pytest.raises(ProcessLookupError):
+        wait_for_the_end_of(running.pid)
     assert running.returncode == command.INTERRUPTED
     assert json.loads((tmp_path / "a.json").read_text())["rows"] == []
 

@@ -414,7 +414,7 @@ def test_both_stages_on_compressed_data_are_those_in_full_space(case: Drawn, q: 
 def exp(x: Floats) -> Floats:
     result = x.copy()
     largest = float(np.max(np.abs(x), initial=0.0))
-    exponential.exp_in_place(result, largest, np.empty(len(x)))
+    exponential.exponentials(result, largest, np.empty(exponential.TILE))
     return result
 
 

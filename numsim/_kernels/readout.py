@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from .._jit import kernel
 from .exponential import LARGEST as LAST
-from .exponential import exponentials
+from .exponential import exp_in_place
 
 Floats = npt.NDArray[np.float64]
 Words = npt.NDArray[np.uint64]
@@ -195,7 +195,7 @@ def _add_losses(
     for b in range(count):
         tails[b] = -min(abs(first + output[b]), LAST)
         tails[count + b] = -min(abs(second + output[b]), LAST)
-    exponentials(tails, LAST, bits)
+    exp_in_place(tails, bits)
     for b in range(count):  # l(v) = max(-v, 0) + log(1 + exp(-|v|)): of both labels one logarithm
         one = tails[b] if abs(first + output[b]) < LAST else 0.0
         other = tails[count + b] if abs(second + output[b]) < LAST else 0.0

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .._jit import kernel, multiply
 from .descent import MAX_STEPS, NON_FINITE, PAUSED, TARGET_LOSS, Limits, Recorder, State, record
-from .exponential import LARGEST, exponentials
+from .exponential import LARGEST, exp_in_place
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -32,7 +32,7 @@ class LabelledTask(NamedTuple):
 class SupervisedBuffers(NamedTuple):
     """Scratch of a supervised step.
 
-    slope, increments : (M, K); output, pull : (K,); samples : (2, n); bits : (1024,).
+    slope, increments : (M, K); output, pull : (K,); samples : (3, n).
     """
 
     slope: Floats
@@ -40,7 +40,6 @@ class SupervisedBuffers(NamedTuple):
     output: Floats
     pull: Floats
     samples: Floats
-    bits: Floats
 
 
 @kernel
@@ -100,7 +99,7 @@ def logistic_increments(inner: Floats, task: LabelledTask, buffers: SupervisedBu
             margin += output[task.patches[i, p]]
         margins[i] = margin * task.scale * task.labels[i]
         tails[i] = -min(abs(margins[i]), LARGEST)
-    exponentials(tails, LARGEST, buffers.bits)
+    exp_in_place(tails, buffers.samples[2])
     for i in range(samples):
         margin = margins[i]
         tail = tails[i] if abs(margin) < LARGEST else 0.0  # what is beyond is no normal number
