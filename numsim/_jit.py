@@ -173,7 +173,7 @@ def _multiply_interpreted(alpha: float, left: Floats, right: Floats, beta: float
 
 _interpreted: bool = numba.config.DISABLE_JIT  # type: ignore[attr-defined]
 multiply: Any = _multiply_interpreted if _interpreted else intrinsic(_call_dgemm)
-"""multiply(alpha, left, right, beta, out), in kernels: out (m, n) = alpha left (m, k) @ right (k, n) + beta out.
+"""out = alpha left @ right + beta out, in kernels: left (m, k), right (k, n), out (m, n).
 
 Where beta is 0, out may hold anything. Rows of out, and rows or columns of the others, are contiguous, but
 may be parts of longer ones.
