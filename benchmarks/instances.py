@@ -38,20 +38,18 @@ def alternative(library: str, stage: str) -> Callable[..., Run]:
 def own_pretraining(z: Floats, z_aug: Floats, learning_rate: float, cores: int) -> Own:
     """numsim's pre-training as (W (M, D), steps) -> last filters, never stopped early."""
     import numsim
-    from numsim.threads import blas_threads
 
     def run(W: Floats, steps: int) -> Floats:
-        with blas_threads(cores):
-            return numsim.pretrain(
-                W,
-                z,
-                z_aug,
-                learning_rate=learning_rate,
-                max_steps=steps,
-                stop_at_linear_end=False,
-                record=2,
-                threads=cores,
-            )[0]
+        return numsim.pretrain(
+            W,
+            z,
+            z_aug,
+            learning_rate=learning_rate,
+            max_steps=steps,
+            stop_at_linear_end=False,
+            record=2,
+            threads=cores,
+        )[0]
 
     return run
 
@@ -59,13 +57,19 @@ def own_pretraining(z: Floats, z_aug: Floats, learning_rate: float, cores: int) 
 def own_training(x: Floats, y: Floats, q: float, learning_rate: float, cores: int) -> Own:
     """numsim's supervised training as (W (2, m, D), steps) -> last filters, never stopped early."""
     import numsim
-    from numsim.threads import blas_threads
 
     def run(W: Floats, steps: int) -> Floats:
-        with blas_threads(cores):
-            return numsim.train(
-                W, x, y, q=q, learning_rate=learning_rate, max_steps=steps, target_loss=0.0, record=2
-            )[0]
+        return numsim.train(
+            W,
+            x,
+            y,
+            q=q,
+            learning_rate=learning_rate,
+            max_steps=steps,
+            target_loss=0.0,
+            record=2,
+            threads=cores,
+        )[0]
 
     return run
 

@@ -93,7 +93,6 @@ def step_seconds(stage: Callable[[Callable[[int, float], None]], Any]) -> list[f
 def pretraining_steps(*, samples: int, filters: int, cores: int, seed: int, steps: int = 0) -> Measured:
     """Seconds a pre-training step; steps : 0: as many as make WORK."""
     import numsim
-    from numsim.threads import blas_threads
 
     e = experiment(samples=samples, filters=filters, labelled=2)
     instance = numsim.draw(e, seed)
@@ -101,20 +100,19 @@ def pretraining_steps(*, samples: int, filters: int, cores: int, seed: int, step
     filters_at_start = instance.filters
     del instance
     steps = steps or int(max(8, WORK / pretraining_operations(samples, filters)))
-    with blas_threads(cores):
-        seconds = step_seconds(
-            lambda progress: numsim.pretrain(
-                filters_at_start,
-                z,
-                z_aug,
-                learning_rate=SLOW * e.pretraining.learning_rate,
-                max_steps=steps,
-                stop_at_linear_end=False,
-                record=2,
-                progress=progress,
-                threads=cores,
-            )
+    seconds = step_seconds(
+        lambda progress: numsim.pretrain(
+            filters_at_start,
+            z,
+            z_aug,
+            learning_rate=SLOW * e.pretraining.learning_rate,
+            max_steps=steps,
+            stop_at_linear_end=False,
+            record=2,
+            progress=progress,
+            threads=cores,
         )
+    )
     return Measured(seconds, {"memory": peak_memory()})
 
 
@@ -122,25 +120,24 @@ def training_steps(*, labelled: int, filters: int, cores: int, seed: int, steps:
     """Seconds a supervised step; steps : 0: as many as make WORK."""
     import numsim
     from numsim.network import split_filters
-    from numsim.threads import blas_threads
 
     e = experiment(samples=0, filters=filters, labelled=labelled)
     instance = numsim.draw(e, seed)
     steps = steps or int(max(8, WORK / training_operations(labelled, filters)))
-    with blas_threads(cores):
-        seconds = step_seconds(
-            lambda progress: numsim.train(
-                split_filters(instance.filters, instance.order),
-                patches(instance),
-                instance.labelled.labels,
-                q=e.network.q,
-                learning_rate=SLOW * e.finetuning.learning_rate,
-                max_steps=steps,
-                target_loss=0.0,
-                record=2,
-                progress=progress,
-            )
+    seconds = step_seconds(
+        lambda progress: numsim.train(
+            split_filters(instance.filters, instance.order),
+            patches(instance),
+            instance.labelled.labels,
+            q=e.network.q,
+            learning_rate=SLOW * e.finetuning.learning_rate,
+            max_steps=steps,
+            target_loss=0.0,
+            record=2,
+            progress=progress,
+            threads=cores,
         )
+    )
     return Measured(seconds, {"memory": peak_memory()})
 
 

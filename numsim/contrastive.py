@@ -23,6 +23,7 @@ from ._kernels import contrastive as kernels
 from ._kernels import descent
 from ._kernels.exponential import TILE
 from .dynamics import Descent, Progress, check_rate, check_steps, descend
+from .threads import blas_threads
 
 __all__ = [
     "alignment",
@@ -290,7 +291,7 @@ def pretrain(
     max_steps : the most steps to take.
     stop_at_linear_end : stop at the first step with max |s_ii'| / temperature > 0.3, i' != i.
     record : states kept at most, evenly spaced (None: up to 200); progress : called as progress(step, loss).
-    threads : BLAS threads in force; more than one makes the products of a large step big enough to share.
+    threads : BLAS threads to hold to; more than one makes the products of a large step big enough to share.
 
     Returns
     -------
@@ -306,23 +307,26 @@ def pretrain(
     _check_temperature(temperature)
     check_rate(learning_rate)
     check_steps(max_steps)
-    gram = _gram(z, z_aug, len(W), threads)
-    buffers = contrastive_buffers(len(W), len(z), threads)
+    with blas_threads(threads):
+        gram = _gram(z, z_aug, len(W), threads)
+        buffers = contrastive_buffers(len(W), len(z), threads)
+        axes = _axes(W)
+        inner = np.concatenate([W[:, :axes] @ views[:, :axes].T for views in (z, z_aug)], axis=1)
 
-    def loop(state: descent.State, limits: descent.Limits, recorder: descent.Recorder) -> int:
-        return kernels.pretrain(
-            state, gram, float(temperature), float(learning_rate), limits, recorder, buffers
+        def loop(state: descent.State, limits: descent.Limits, recorder: descent.Recorder) -> int:
+            return kernels.pretrain(
+                state, gram, float(temperature), float(learning_rate), limits, recorder, buffers
+            )
+
+        run = descend(
+            loop,
+            inner,
+            max_steps=max_steps,
+            threshold=LINEAR_END if stop_at_linear_end else 0.0,
+            record=record,
+            progress=progress,
         )
-
-    run = descend(
-        loop,
-        np.concatenate([W @ z.T, W @ z_aug.T], axis=1),
-        max_steps=max_steps,
-        threshold=LINEAR_END if stop_at_linear_end else 0.0,
-        record=record,
-        progress=progress,
-    )
-    return run.filters(W, z, z_aug), run
+        return run.filters(W, z, z_aug), run
 
 
 def alignment(moved: Floats, mu: Floats) -> float:

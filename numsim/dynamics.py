@@ -94,10 +94,29 @@ def descend(
     if record is None:
         record = int(np.clip(_RECORD_BYTES / (8 * filters * entries), 2, _RECORD_ROWS))
     rows = max(2, min(record, max_steps + 1))
+    # Where only max_steps ends the loop, the stride at which all states fit is known: none is kept in vain.
+    stride = 1 if threshold > 0 else 2 ** (max_steps // rows).bit_length()
+    found = _descend(loop, inner, max_steps, threshold, rows, stride, progress)
+    if found.status == NON_FINITE and stride > 1:  # it ended early after all
+        found = _descend(loop, inner, max_steps, threshold, rows, 1, progress)
+    return found
+
+
+def _descend(
+    loop: Callable[[descent.State, descent.Limits, descent.Recorder], int],
+    inner: Floats,
+    max_steps: int,
+    threshold: float,
+    rows: int,
+    stride: int,
+    progress: Progress | None,
+) -> Descent:
+    """The same with so many rows for states, kept every ``stride`` steps or more."""
+    filters, entries = inner.shape
     # One row more than the kernels fill: for the last iterate, if it is not one of those kept.
     states, losses = np.empty((rows + 1, filters, entries)), np.empty(rows + 1)
     steps = np.empty(rows + 1, dtype=np.int64)
-    cursor = np.array([0, 1], dtype=np.int64)
+    cursor = np.array([0, stride], dtype=np.int64)
     recorder = descent.Recorder(states[:rows], losses[:rows], steps[:rows], cursor)
     state = descent.State(
         np.array(inner, order="C"),
@@ -105,10 +124,10 @@ def descend(
         np.zeros(1, dtype=np.int64),
         np.zeros(1),
     )
-    stride = int(max(1, WORK_BETWEEN_PAUSES / (filters * entries * entries + WORK_OF_A_STEP)))
+    span = int(max(1, WORK_BETWEEN_PAUSES / (filters * entries * entries + WORK_OF_A_STEP)))
     code = descent.PAUSED
     while code == descent.PAUSED:
-        pause = int(state.clock[0]) + stride
+        pause = int(state.clock[0]) + span
         code = loop(state, descent.Limits(max_steps, float(threshold), pause), recorder)
         if progress is not None:
             progress(int(state.clock[0]), float(state.loss[0]))

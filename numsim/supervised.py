@@ -19,6 +19,7 @@ from ._kernels import descent
 from ._kernels import supervised as kernels
 from .data import PatchDictionary, dense_dictionary
 from .dynamics import Descent, Progress, check_rate, check_steps, descend
+from .threads import blas_threads
 
 __all__ = ["checked_samples", "logistic_loss", "train"]
 
@@ -193,6 +194,7 @@ def train(
     output_scale: float = 1.0,
     record: int | None = None,
     progress: Progress | None = None,
+    threads: int = 1,
 ) -> tuple[Floats, Descent]:
     """Train the two-layer CNN on any patch data, with the kernels of the signal-noise experiment.
 
@@ -203,6 +205,7 @@ def train(
     learning_rate, max_steps, target_loss : full-batch gradient descent until the loss is at most
         ``target_loss`` (0: never), or ``max_steps`` are done.
     record : states kept at most, evenly spaced (None: up to 200); progress : called as progress(step, loss).
+    threads : BLAS threads to hold to.
 
     Returns
     -------
@@ -217,14 +220,15 @@ def train(
     W, x, y = checked_samples(W, x, y, q)
     if not target_loss >= 0:
         raise ValueError(f"target_loss is {target_loss}, expected a number >= 0 (0: run exactly max_steps)")
-    return train_dictionary(
-        W,
-        dense_dictionary(x, y),
-        q=q,
-        output_scale=output_scale,
-        learning_rate=learning_rate,
-        max_steps=max_steps,
-        target_loss=target_loss,
-        record=record,
-        progress=progress,
-    )
+    with blas_threads(threads):
+        return train_dictionary(
+            W,
+            dense_dictionary(x, y),
+            q=q,
+            output_scale=output_scale,
+            learning_rate=learning_rate,
+            max_steps=max_steps,
+            target_loss=target_loss,
+            record=record,
+            progress=progress,
+        )

@@ -14,6 +14,7 @@ from typing import Any
 __all__ = ["blas_threads", "cores", "follow"]
 
 _state = threading.Condition()
+_here = threading.local()
 _running = 0
 _threads = 0
 _limiter: Any = None
@@ -53,18 +54,26 @@ def blas_threads(threads: int) -> Iterator[None]:
 
     The limit is a property of the process: runs that want the same number share it (the last one to leave
     restores it), runs that want another number wait. Otherwise a run that ends would change how many
-    threads, and so which bits, its neighbour's matrix products have.
+    threads, and so which bits, its neighbour's matrix products have. A thread that holds it already keeps
+    its number.
     """
     global _running, _threads, _limiter
+    if threads < 1:
+        raise ValueError(f"threads is {threads}, expected a whole number >= 1")
+    if getattr(_here, "holds", False):
+        yield
+        return
     with _state:
         _state.wait_for(lambda: _running == 0 or _threads == threads)
         if _running == 0:
             _limiter = _controller().limit(limits=threads, user_api="blas")
             _threads = threads
         _running += 1
+    _here.holds = True
     try:
         yield
     finally:
+        _here.holds = False
         with _state:
             _running -= 1
             if _running == 0:
