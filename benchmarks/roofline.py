@@ -83,7 +83,7 @@ def parts(instance: Any, filters: int, samples: int) -> dict[str, float]:
 def step(*, samples: int, filters: int, steps: int, cores: int, seed: int) -> Measured:
     """Seconds a step in the linear stage, with the rates of the machine and the seconds of its parts."""
     import numsim
-    from numsim.threads import blas_threads
+    from numsim.blas import blas_threads
 
     with blas_threads(1):
         rates = {"dgemm": dgemm_rate(), "bandwidth": read_bandwidth()}

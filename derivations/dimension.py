@@ -25,13 +25,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from numsim.blas import blas_threads
 from numsim.claims import Comparison, slope
 from numsim.config import Experiment
 from numsim.contrastive import top_eigenpairs
 from numsim.experiment import draw, simulate
 from numsim.space import Space
 from numsim.theory import spectrum
-from numsim.threads import blas_threads
 
 __all__ = ["alignment_limit", "main"]
 

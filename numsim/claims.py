@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .blas import blas_threads
 from .comparison import (
     LEVEL,
     Comparison,
@@ -39,7 +40,6 @@ from .comparison import (
     same_law,
     slope,
 )
-from .threads import blas_threads
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

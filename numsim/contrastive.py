@@ -22,8 +22,8 @@ import numpy.typing as npt
 from ._kernels import contrastive as kernels
 from ._kernels import descent
 from ._kernels.exponential import TILE
+from .blas import blas_threads
 from .dynamics import Descent, Progress, check_rate, check_steps, descend
-from .threads import blas_threads
 
 __all__ = [
     "alignment",

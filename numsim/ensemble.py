@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .blas import blas_threads
 from .config import Experiment
 from .experiment import Report, check_memory
 from .measures import ARMS, FAILED, PHYSICS, STATUSES, blank, measure_many, variables
+from .processes import cores, follow
 from .replicates import portion_size
-from .threads import blas_threads, cores, follow
 from .versions import versions
 
 if TYPE_CHECKING:

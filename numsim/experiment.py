@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .blas import blas_threads
 from .config import Experiment
 from .contrastive import alignment, pretrain
 from .data import (
@@ -33,7 +34,6 @@ from .fresh_views import FreshDescent, FreshViews, pretrain_fresh_views
 from .network import split_filters
 from .space import Rng, Space, each, pad
 from .supervised import train_dictionary
-from .threads import blas_threads
 
 if TYPE_CHECKING:
     from .result import Result

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .blas import blas_threads
 from .config import Experiment
 from .experiment import Simulation, draw, generator, simulate
 from .faults import ConfigError
 from .files import write_atomically
 from .result import Result
-from .threads import blas_threads
 
 if TYPE_CHECKING:
     from .experiment import Report

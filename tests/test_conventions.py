@@ -21,6 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOW = [
     "_jit",
     "_kernels",
+    "blas",
     "space",
     "data",
     "network",
@@ -32,7 +33,7 @@ FLOW = [
     "evaluation",
 ]
 PURE = {*FLOW, "theory", "reference"}
-NUMERICAL = {"numpy", "scipy", "numba", "llvmlite"}
+NUMERICAL = {"numpy", "scipy", "numba", "llvmlite", "threadpoolctl"}
 STANDARD = set(sys.stdlib_module_names)
 HEAVY = ("numba", "scipy", "xarray", "pandas", "matplotlib", "jax", "pydantic", "typer", "rich")
 

@@ -182,6 +182,7 @@ def test_a_run_without_memory_is_a_status_and_the_others_go_on(monkeypatch: pyte
     assert np.isfinite(found["test_loss"].sel(seed=[0, 2])).all()
 
 
+@pytest.mark.compiled  # a loop between two pauses takes a minute interpreted
 def test_ctrl_c_stops_runs_that_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """The interrupted caller's runs are told at their next pause, and nothing is left running."""
     endless = SMALL.replace({"finetuning.max_steps": 2**31 - 1, "finetuning.target_loss": 0})

@@ -614,6 +614,32 @@ def test_the_linear_end_is_the_first_step_past_the_threshold() -> None:
     assert max(largest[:-1]) <= 0.3
 
 
+@pytest.mark.parametrize("steps", [0, 1, 6, 7, 8, 30, 64])
+@pytest.mark.parametrize("rows", [2, 3, 8])
+def test_states_kept_do_not_depend_on_what_could_end_the_stage(steps: int, rows: int) -> None:
+    """With a linear end that could come the stride doubles on the way; without one it is known beforehand."""
+    z = np.eye(3)
+    common: dict[str, Any] = {"learning_rate": 1e-3, "max_steps": steps, "record": rows}
+    _, open_ended = numsim.pretrain(0.1 * z, z, z, **common)
+    _, known = numsim.pretrain(0.1 * z, z, z, **common, stop_at_linear_end=False)
+    assert open_ended.status == known.status == "max_steps"
+    assert known.recorded_steps.tolist() == open_ended.recorded_steps.tolist()
+    for name in ("recorded_losses", "recorded_coefficients", "coefficients", "inner"):
+        np.testing.assert_array_equal(getattr(known, name), getattr(open_ended, name))
+
+
+@pytest.mark.compiled  # interpreted kernels warn of the overflow that compiled ones report as a status
+def test_a_descent_that_diverges_early_keeps_the_states_before() -> None:
+    common: dict[str, Any] = {"learning_rate": 10.0, "stop_at_linear_end": False}
+    z = [[2.0], [1.0]]
+    _, full = numsim.pretrain([[1.0]], z, [[1.0], [1.0]], max_steps=2000, record=2001, **common)
+    _, run = numsim.pretrain([[1.0]], z, [[1.0], [1.0]], max_steps=2000, record=8, **common)
+    assert run.status == full.status == "non_finite"
+    assert 8 < run.steps == full.steps < 1000
+    assert len(run.recorded_steps) >= 4
+    np.testing.assert_array_equal(run.recorded_coefficients, full.recorded_coefficients[run.recorded_steps])
+
+
 @pytest.mark.parametrize(("s", "status"), [(0.3, "max_steps"), (np.nextafter(0.3, 1), "linear_end")])
 def test_the_linear_stage_includes_its_threshold(s: float, status: str) -> None:
     _, descent = numsim.pretrain([[1.0]], [[s], [1.0]], [[1.0], [1.0]], learning_rate=1.0, max_steps=0)

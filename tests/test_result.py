@@ -12,16 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
 import xarray as xr
 
 import numsim
+from numsim.blas import blas_threads
 from numsim.files import write_atomically, write_together
 from numsim.result import ArmResult, Result, load_result
-from numsim.threads import blas_threads
 
 SMALL: dict[str, object] = {
     "network.filters": 2,
@@ -278,6 +278,28 @@ def test_blas_threads_are_held_and_restored() -> None:
     assert _blas() == before
     with pytest.raises(ZeroDivisionError), blas_threads(2):
         raise ZeroDivisionError
+    assert _blas() == before
+
+
+def test_a_thread_that_holds_blas_keeps_its_number() -> None:
+    with blas_threads(1):
+        with blas_threads(2):
+            assert set(_blas()) <= {1}
+        assert set(_blas()) <= {1}
+    with pytest.raises(ValueError, match=r"^threads is 0, expected a whole number >= 1$"), blas_threads(0):
+        pass
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_stages_hold_blas_themselves(threads: int) -> None:
+    before = _blas()
+    seen: set[int] = set()
+    common: dict[str, Any] = {"learning_rate": 0.1, "max_steps": 2, "threads": threads}
+    common["progress"] = lambda *_: seen.update(_blas())
+    z = np.eye(3)
+    numsim.pretrain(z, z, z, **common)
+    numsim.train(np.ones((2, 1, 3)), z[:, None], np.ones(3), q=3, **common)
+    assert seen == {threads}
     assert _blas() == before
 
 

@@ -11,6 +11,7 @@ import tolerances
 from scipy.integrate import quad
 
 from numsim import draw, power_matrix, pretrain
+from numsim.blas import blas_threads
 from numsim.coefficients import pretraining_coefficients
 from numsim.config import Experiment
 from numsim.contrastive import top_eigenpairs
@@ -29,7 +30,6 @@ from numsim.theory import (
     saturation,
     spectrum,
 )
-from numsim.threads import blas_threads
 
 Floats = npt.NDArray[np.float64]
 

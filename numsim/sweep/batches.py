@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..blas import blas_threads
 from ..config import Experiment
 from ..faults import ConfigError
 from ..measures import measure_many
-from ..threads import blas_threads
 
 __all__ = ["Batch", "Row", "Task", "run_batch"]
 

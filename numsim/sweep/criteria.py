@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..blas import blas_threads
 from ..config import Experiment
 from ..faults import nearest, show
 from ..measures import ARMS, NOT_RUN, variables
-from ..threads import blas_threads
 from .boundary import Boundary, Exponent, find_boundaries, fit_exponent, next_points
 from .curves import CURVES
 from .grid import Grid

@@ -18,7 +18,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Protocol
 
 from ..faults import ConfigError
-from ..threads import cores, follow
+from ..processes import cores, follow
 from .batches import Batch, Row, run_batch
 
 __all__ = ["Executor", "Here", "Processes", "Unreachable", "WorkerDied", "connect"]

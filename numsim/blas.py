@@ -1,17 +1,14 @@
-"""What a run has of the machine: cores, BLAS threads as its configuration says, worker processes."""
+"""How many threads BLAS has: a property of the process, held while somebody needs it."""
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-__all__ = ["blas_threads", "cores", "follow"]
+__all__ = ["blas_threads"]
 
 _state = threading.Condition()
 _here = threading.local()
@@ -27,25 +24,6 @@ def _controller() -> Any:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
-
-
-def cores() -> int:
-    """How many cores this process may use (affinity and container limits included)."""
-    from loky import cpu_count
-
-    return int(cpu_count())
-
-
-def follow(parent: int) -> None:
-    """A worker process leaves Ctrl-C to its parent, and ends with it, even in the middle of a long run."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
