@@ -29,7 +29,7 @@ amplify round-off, as the supervised race does, are not more equal than that wit
 
 
 def alternative(library: str, stage: str) -> Callable[..., Run]:
-    """``prepare_pretraining`` or ``prepare_training`` of a library."""
+    """``prepare_pretraining``, ``prepare_pretraining_as_written`` or ``prepare_training`` of a library."""
     module = import_module(f".alternatives.{library.lower().removeprefix('py')}_descent", __package__)
     found: Callable[..., Run] = getattr(module, f"prepare_{stage}")
     return found

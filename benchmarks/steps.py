@@ -26,12 +26,20 @@ from .instances import (
 
 
 def pretraining(
-    *, library: str, samples: int, filters: int, steps: tuple[int, int], linear: bool, cores: int, seed: int
+    *,
+    library: str,
+    samples: int,
+    filters: int,
+    steps: tuple[int, int],
+    linear: bool,
+    as_written: bool,
+    cores: int,
+    seed: int,
 ) -> Sides:
     """Pre-training in the experiment's coordinates, 1 + 2m + 2 n0 + n wide.
 
-    linear : all steps lie in the linear stage; else most of them far beyond it, where exponents are of order
-    one and more.
+    as_written : the alternative as the paper or a script has it, instead of its fastest form; linear : all
+    steps lie in the linear stage; else most of them far beyond it, where exponents are of order one and more.
     """
     import numsim
 
@@ -40,7 +48,8 @@ def pretraining(
     z, z_aug = instance.unlabelled.sums(instance.mu)  # type: ignore[union-attr]
     rate = e.pretraining.learning_rate * (SLOW if linear else 1.0)
     own = own_pretraining(z, z_aug, rate, cores)
-    other = alternative(library, "pretraining")(instance.filters, z, z_aug, learning_rate=rate)
+    stage = "pretraining_as_written" if as_written else "pretraining"
+    other = alternative(library, stage)(instance.filters, z, z_aug, learning_rate=rate)
     return _sides(own, other, instance.filters, steps)
 
 
@@ -92,14 +101,18 @@ def pretraining_cases(smoke: bool) -> list[Case]:
     """Sizes of the headline and ten times as many samples, the latter on two cores too."""
     small = {"JAX": (500, 500), "PyTorch": (500, 200), "NumPy": (500, 200)}
     large = {"JAX": (100, 20), "PyTorch": (100, 20), "NumPy": (100, 20)}
+    scripts = {"JAX": (500, 500), "PyTorch": (500, 200)}
     plan = [
-        (100, 10, True, 1, small),
-        (100, 10, False, 1, {"JAX": (500, 500)}),
-        (1000, 32, True, 1, large),
-        (1000, 32, True, 2, {"JAX": (100, 20)}),
+        (100, 10, True, False, 1, small),
+        (100, 10, True, True, 1, scripts),
+        (100, 10, False, False, 1, {"JAX": (500, 500)}),
+        (1000, 32, True, False, 1, large),
+        (1000, 32, True, False, 2, {"JAX": (100, 20)}),
     ]
     if smoke:
-        plan = [(8, 2, linear, 1, dict.fromkeys(LIBRARIES, (5, 5))) for linear in (True, False)]
+        few = dict.fromkeys(LIBRARIES, (5, 5))
+        plan = [(8, 2, linear, False, 1, few) for linear in (True, False)]
+        plan += [(8, 2, True, True, 1, {"JAX": (5, 5), "PyTorch": (5, 5)})]
     return [
         Case(
             work="pretraining",
@@ -111,13 +124,14 @@ def pretraining_cases(smoke: bool) -> list[Case]:
                 "filters": filters,
                 "steps": taken,
                 "linear": linear,
+                "as_written": as_written,
             },
-            alternative=library,
+            alternative=library + (", as written" if as_written else ""),
             needs=LIBRARIES[library],
             cores=cores,
             facts={"samples": samples, "filters": filters},
         )
-        for samples, filters, linear, cores, steps in plan
+        for samples, filters, linear, as_written, cores, steps in plan
         for library, taken in steps.items()
     ]
 

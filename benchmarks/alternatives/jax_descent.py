@@ -29,6 +29,14 @@ def info_nce(W: Any, z: Any, z_aug: Any) -> Any:
     return jnp.mean(jax.nn.logsumexp(logits, axis=1) - positive)
 
 
+def info_nce_as_written(W: Any, z: Any, z_aug: Any) -> Any:
+    """-(1/n0) sum_i log(e^(s_i+) / (e^(s_i+) + sum_{i' != i} e^(s_ii'))), samples first; z, z_aug (n0, D)."""
+    P, P_aug = z @ W.T, z_aug @ W.T
+    positive = jnp.exp(jnp.sum(P * P_aug, axis=1))
+    negatives = jnp.sum(jnp.exp(P @ P.T) * (1.0 - jnp.eye(len(z))), axis=1)
+    return -jnp.mean(jnp.log(positive / (positive + negatives)))
+
+
 def logistic_loss(W: Any, patches: Any, y: Any, q: Any) -> Any:
     """Mean of log(1 + exp(-y f)); patches (D, n P), W (2, m, D)."""
     _, m, width = W.shape
@@ -39,13 +47,22 @@ def logistic_loss(W: Any, patches: Any, y: Any, q: Any) -> Any:
 
 def prepare_pretraining(W: Floats, z: Floats, z_aug: Floats, *, learning_rate: float) -> Run:
     """Gradient descent on InfoNCE; see the package."""
-    gradient = jax.grad(info_nce)
+    return _prepare(info_nce, learning_rate, W, z.T.copy(), z_aug.T.copy())
+
+
+def prepare_pretraining_as_written(W: Floats, z: Floats, z_aug: Floats, *, learning_rate: float) -> Run:
+    """The same, as the formula stands in the paper."""
+    return _prepare(info_nce_as_written, learning_rate, W, z, z_aug)
+
+
+def _prepare(loss: Any, learning_rate: float, *arrays: Floats) -> Run:
+    gradient = jax.grad(loss)
 
     def descend(W: Any, z: Any, z_aug: Any, steps: Any) -> Any:
         return jax.lax.fori_loop(0, steps, lambda _, W: W - learning_rate * gradient(W, z, z_aug), W)
 
     compiled = jax.jit(descend)
-    start, first, second = (jax.device_put(array) for array in (W, z.T.copy(), z_aug.T.copy()))
+    start, first, second = (jax.device_put(array) for array in arrays)
     return lambda steps: np.asarray(compiled(start, first, second, steps).block_until_ready())
 
 

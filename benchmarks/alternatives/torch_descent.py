@@ -51,6 +51,26 @@ def prepare_pretraining(W: Floats, z: Floats, z_aug: Floats, *, learning_rate: f
     return descent(W, lambda filters: info_nce(filters, first, second), learning_rate)
 
 
+def prepare_pretraining_as_written(W: Floats, z: Floats, z_aug: Floats, *, learning_rate: float) -> Run:
+    """The same as scripts have it: the positive in a column before the negatives, and an optimizer."""
+    start, first, second = (torch.from_numpy(array) for array in (W, z, z_aug))
+    itself, target = torch.eye(len(z), dtype=torch.bool), torch.zeros(len(z), dtype=torch.long)
+
+    def run(steps: int) -> Floats:
+        filters = start.clone().requires_grad_()
+        optimizer = torch.optim.SGD([filters], lr=learning_rate)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            P, P_aug = first @ filters.T, second @ filters.T
+            negatives = (P @ P.T).masked_fill(itself, -torch.inf)
+            logits = torch.cat([(P * P_aug).sum(1, keepdim=True), negatives], dim=1)
+            F.cross_entropy(logits, target).backward()
+            optimizer.step()
+        return np.asarray(filters.detach().numpy())
+
+    return run
+
+
 def prepare_training(W: Floats, x: Floats, y: Floats, *, q: float, learning_rate: float) -> Run:
     """Gradient descent on the logistic loss; see the package."""
     patches, labels = torch.from_numpy(np.ascontiguousarray(x.reshape(-1, x.shape[2]))), torch.from_numpy(y)
