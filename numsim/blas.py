@@ -26,6 +26,17 @@ def _controller() -> Any:
     return ThreadpoolController()
 
 
+def _take_over() -> None:
+    """Let the present thread set the number.
+
+    From threadpoolctl 3.8 on only the first thread that ever did can, and others silently do nothing; here
+    it is whoever comes first or leaves last.
+    """
+    for library in _controller().lib_controllers:
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread(force=True)
+
+
 @contextmanager
 def blas_threads(threads: int) -> Iterator[None]:
     """Hold BLAS to ``threads`` threads inside.
@@ -44,6 +55,7 @@ def blas_threads(threads: int) -> Iterator[None]:
     with _state:
         _state.wait_for(lambda: _running == 0 or _threads == threads)
         if _running == 0:
+            _take_over()
             _limiter = _controller().limit(limits=threads, user_api="blas")
             _threads = threads
         _running += 1
@@ -55,5 +67,7 @@ def blas_threads(threads: int) -> Iterator[None]:
         with _state:
             _running -= 1
             if _running == 0:
+                _take_over()
                 _limiter.restore_original_limits()
+                _take_over()  # nobody has it
                 _state.notify_all()

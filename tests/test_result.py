@@ -290,6 +290,26 @@ def test_a_thread_that_holds_blas_keeps_its_number() -> None:
         pass
 
 
+def test_any_thread_holds_blas_and_the_last_restores_it() -> None:
+    """Numbers mixed at random from four threads: each sees its own, and the end is as the start."""
+    with blas_threads(1):
+        pass  # the main thread was first to set it
+    before = _blas()
+
+    def hold(seed: int) -> list[tuple[int, set[int]]]:
+        wanted = np.random.default_rng(seed).choice([1, 2], size=20)
+        seen = []
+        for number in wanted.tolist():
+            with blas_threads(number):
+                seen.append((number, set(_blas())))
+        return seen
+
+    with ThreadPoolExecutor(4) as pool:
+        seen = [pair for pairs in pool.map(hold, range(8)) for pair in pairs]
+    assert all(found == {number} for number, found in seen)
+    assert _blas() == before
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_stages_hold_blas_themselves(threads: int) -> None:
     before = _blas()
