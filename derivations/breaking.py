@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from numsim.config import Experiment
 from numsim.contrastive import top_eigenpairs
-from numsim.data import PatchDictionary, draw_unlabelled, signal_noise_dictionary
+from numsim.data import draw_unlabelled, signal_noise_dictionary
+from numsim.dictionary import PatchDictionary
 from numsim.experiment import draw, simulate
 from numsim.network import split_filters
 from numsim.space import Space, pad

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from numsim.coefficients import supervised_coefficients
 from numsim.config import Experiment
+from numsim.dictionary import PatchDictionary
 from numsim.evaluation import TestResult, evaluate
 from numsim.experiment import Arm, Instance, draw, generator, simulate
 from numsim.space import Space
@@ -39,13 +40,12 @@ SIGNS = (1.0, -1.0)
 class Trained(NamedTuple):
     """One supervised training. The signs j = +1, -1 are the first axis.
 
-    labels (n,); start, end : (2, m, n + 2) <w_jr, v> before and after, v = mu, -mu, xi_1 ... xi_n;
-    gamma (2, m), rho (2, m, n); test : at the data's noise level; noisy : at raised
-    noise.
+    dictionary : the patches, K of them; start, end : (2, m, K) <w_jr, v> before and after; gamma (2, m),
+    rho (2, m, n); test : at the data's noise level; noisy : at raised noise.
     """
 
     experiment: Experiment
-    labels: Floats
+    dictionary: PatchDictionary
     start: Floats
     end: Floats
     gamma: Floats
@@ -55,6 +55,11 @@ class Trained(NamedTuple):
     reached: bool
     test: TestResult
     noisy: TestResult
+
+    @property
+    def labels(self) -> Floats:
+        """Observed labels (n,)."""
+        return self.dictionary.labels
 
     @property
     def rate(self) -> float:
@@ -81,13 +86,18 @@ class Trained(NamedTuple):
 
     def signal(self, side: int, which: str = "start") -> Floats:
         """(m,) j <w_jr, mu>: activations of the class's filters on its signal patch."""
-        along: Floats = getattr(self, which)[side, :, side]
+        along: Floats = getattr(self, which)[side][:, self.dictionary.part("signal")][:, side]
         return along
 
     def noise(self, side: int, which: str = "start") -> Floats:
         """(m, n_j) <w_jr, xi_i> on the noise of the class's own samples."""
-        across: Floats = getattr(self, which)[side][:, 2 + self.members(side)]
+        across: Floats = self.across(which)[side][:, self.members(side)]
         return across
+
+    def across(self, which: str = "start") -> Floats:
+        """(2, m, n) <w_jr, xi_i> of all filters on the noise of all samples."""
+        found: Floats = getattr(self, which)[..., self.dictionary.part("noise")]
+        return found
 
 
 @lru_cache(maxsize=8192)  # a check and its controls look at the same trainings
@@ -107,13 +117,10 @@ def trained_arm(e: Experiment, instance: Instance, filters: Floats, arm: Arm, le
     level : as ``noise`` of ``trained``.
     """
     m, width = e.network.filters, filters.shape[1]
-    noise = instance.labelled.noise
-    vectors = np.zeros((2 + len(noise), width))
-    vectors[0, : len(instance.mu)], vectors[1, : len(instance.mu)] = instance.mu, -instance.mu
-    vectors[2:, : noise.shape[1]] = noise
+    noise, vectors = instance.labelled.noise, arm.dictionary.vectors
     halves = np.stack([filters[instance.order[:m]], filters[instance.order[m:]]])
     assert arm.descent is not None
-    gamma, rho = supervised_coefficients(arm.descent.coefficients, instance.mu, noise)
+    gamma, rho = supervised_coefficients(arm.descent.coefficients, arm.dictionary, instance.mu, noise)
     direction = np.zeros(width)
     direction[0] = 1.0
     raised = evaluate(
@@ -128,7 +135,7 @@ def trained_arm(e: Experiment, instance: Instance, filters: Floats, arm: Arm, le
     )
     return Trained(
         e,
-        instance.labelled.labels,
+        arm.dictionary,
         halves @ vectors.T,
         arm.filters @ vectors.T,
         gamma,

@@ -55,7 +55,7 @@ def _balance(setting: Setting, seed: int) -> Balance:
     drawn = draw_relu(setting, seed)
     end, descent = train_relu(setting, drawn)
     labelled = drawn.labelled
-    gamma, rho = supervised_coefficients(descent.coefficients, drawn.mu, labelled.noise)
+    gamma, rho = supervised_coefficients(descent.coefficients, drawn.dictionary, drawn.mu, labelled.noise)
     own = np.stack([labelled.labels > 0, labelled.labels < 0])[:, None, :]
     held = float(np.sum(np.where(own, rho, 0.0)) / gamma.size)
     shares = active_shares(end, labelled)
@@ -102,14 +102,14 @@ def _derivatives(setting: Setting, seed: int, q: float) -> tuple[list[float], Fl
     drawn = draw_relu(setting, seed)
     _, descent = train_relu(setting, drawn, steps=LATER[-1], record=LATER[-1] + 1, q=q)
     labelled = drawn.labelled
-    vectors = np.concatenate([drawn.mu[None], -drawn.mu[None], labelled.noise])
-    start = drawn.filters.reshape(-1, drawn.filters.shape[2]) @ vectors.T
-    inner = start + descent.recorded_coefficients @ (vectors @ vectors.T)
+    dictionary = drawn.dictionary
+    start = drawn.filters.reshape(-1, drawn.filters.shape[2]) @ dictionary.vectors.T
+    inner = start + descent.recorded_coefficients @ dictionary.gram()
     activity = np.maximum(inner, 0.0) ** q
     sign = np.repeat([1.0, -1.0], setting.filters)[:, None] * setting.scale / setting.filters
     outputs = np.sum(sign * activity, axis=1)
-    signal = np.where(labelled.true_labels > 0, outputs[:, :1], outputs[:, 1:2])
-    margins = labelled.labels * (signal + outputs[:, 2:])
+    signal, noise = outputs[:, dictionary.patches].transpose(2, 0, 1)
+    margins = labelled.labels * (signal + noise)
     pull = 1 / (1 + np.exp(margins))
     ratio = pull.max(axis=1) / pull.min(axis=1)
     at = np.searchsorted(descent.recorded_steps, LATER)

@@ -66,7 +66,7 @@ def average_run(e: Experiment, instance: Instance, steps: int, dim: int, energy:
     filters = (start + run.recorded_coefficients @ np.concatenate([z, z_aug])) / TINY
     gamma, rho, _ = pretraining_coefficients(
         run.recorded_coefficients / TINY,
-        unlabelled.labels,
+        unlabelled.dictionary(instance.mu),
         instance.mu,
         unlabelled.noise,
         unlabelled.augmented,

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from numsim.config import Experiment
 from numsim.data import Labelled, draw_labelled, signal_noise_dictionary
+from numsim.dictionary import PatchDictionary
 from numsim.dynamics import Descent
 from numsim.space import Space, pad
 from numsim.supervised import train_dictionary
@@ -72,6 +73,11 @@ class Drawn(NamedTuple):
     filters: Floats
     labelled: Labelled
 
+    @property
+    def dictionary(self) -> PatchDictionary:
+        """The patches of the labelled samples."""
+        return signal_noise_dictionary(self.mu, self.labelled)
+
 
 def draw_relu(setting: Setting, seed: int) -> Drawn:
     """Filters and labelled samples, drawn dimension-free."""
@@ -111,7 +117,7 @@ def train_relu(
     assert rate is not None
     return train_dictionary(
         drawn.filters,
-        signal_noise_dictionary(drawn.mu, drawn.labelled),
+        drawn.dictionary,
         q=q,
         output_scale=setting.scale,
         learning_rate=rate,

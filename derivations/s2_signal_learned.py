@@ -88,7 +88,7 @@ def _setting(name: str, snr_factor: float = 1.0) -> Experiment:
 def _conclusion(run: Trained) -> bool:
     """Training loss <= eps, gamma = Omega(1) in both classes, no noise activation doubled, test loss low."""
     e = run.experiment
-    start, end = run.start[:, :, 2:], run.end[:, :, 2:]
+    start, end = run.across("start"), run.across("end")
     largest = max(float(run.noise(side).max()) for side in range(2))
     return bool(
         run.reached
@@ -164,7 +164,7 @@ def _pairs(run: Trained, power: float, stepped: bool) -> dict[str, _Pair]:
         grown = moved(start, each, q, own_pull)
         members = run.members(side)
         found["rho"].append(_Pair(float(grown.sum()), float(run.rho[side][:, members].sum()), 2 * order))
-        across = run.start[1 - side][:, 2 + members]
+        across = run.across()[1 - side][:, members]
         shrunk = moved(across, -each, q, own_pull)
         found["rho, other class"].append(
             _Pair(float(shrunk.sum()), float(run.rho[1 - side][:, members].sum()), 2 * order)

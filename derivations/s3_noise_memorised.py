@@ -105,7 +105,7 @@ def _pairs(run: Trained, power: float, absent: int) -> dict[str, _Pair]:
     e, n = run.experiment, len(run.labels)
     q = e.network.q + power
     own = np.where(run.labels > 0, 0, 1)
-    starts = [run.start[own[i], :, 2 + i] for i in range(n)]
+    starts = [run.across()[own[i], :, i] for i in range(n)]
     pull = run.rate * e.noise_norm**2
     fit = time_to_loss(starts, [pull] * n, [1 / n] * n, loss=run.loss, q=q, scale=run.scale)
     first = np.array([start.max() for start in starts])

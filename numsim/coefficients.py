@@ -13,31 +13,39 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from .dictionary import PatchDictionary
+
 __all__ = ["pretraining_coefficients", "reassemble", "supervised_coefficients"]
 
 Floats = npt.NDArray[np.float64]
 
 
 def pretraining_coefficients(
-    on_sums: Floats, labels: Floats, mu: Floats, noise: Floats, augmented: Floats
+    on_sums: Floats, dictionary: PatchDictionary, mu: Floats, noise: Floats, augmented: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """gamma (..., M), rho and rho~ (..., M, n0) of (2) from coefficients (..., M, 2 n0) on [z; z~].
+    """gamma (..., M), rho and rho~ (..., M, n0) of (2) from coefficients (..., M, K) on ``dictionary``.
 
-    z_i = y_i mu + xi_i gives gamma_r = |mu|^2 sum_i y_i (alpha_ri + alpha~_ri), rho_ri = alpha_ri |xi_i|^2.
+    Its parts are "samples" and "views": z_i = y_i mu + xi_i gives
+    gamma_r = |mu|^2 sum_i y_i (alpha_ri + alpha~_ri), rho_ri = alpha_ri |xi_i|^2.
     """
-    n = len(labels)
-    own, view = on_sums[..., :n], on_sums[..., n:]
-    gamma = float(mu @ mu) * ((own + view) @ labels)
+    own, view = (on_sums[..., dictionary.part(name)] for name in ("samples", "views"))
+    gamma = float(mu @ mu) * ((own + view) @ dictionary.labels)
     return gamma, own * np.sum(noise**2, axis=1), view * np.sum(augmented**2, axis=1)
 
 
-def supervised_coefficients(on_dictionary: Floats, mu: Floats, noise: Floats) -> tuple[Floats, Floats]:
-    """gamma (..., 2, m) and rho (..., 2, m, n) of (1) from coefficients (..., 2m, n + 2) on [mu, -mu, xi]."""
-    *lead, filters, entries = on_dictionary.shape
-    c = on_dictionary.reshape(*lead, 2, filters // 2, entries)
+def supervised_coefficients(
+    on_patches: Floats, dictionary: PatchDictionary, mu: Floats, noise: Floats
+) -> tuple[Floats, Floats]:
+    """gamma (..., 2, m) and rho (..., 2, m, n) of (1) from coefficients (..., 2m, K) on ``dictionary``.
+
+    Its parts are "signal", +mu and -mu, and "noise", the xi_i.
+    """
+    *lead, filters, entries = on_patches.shape
+    c = on_patches.reshape(*lead, 2, filters // 2, entries)
     sign = np.array([1.0, -1.0])[:, None]
-    gamma: Floats = sign * (c[..., 0] - c[..., 1]) * float(mu @ mu)
-    rho: Floats = c[..., 2:] * np.sum(noise**2, axis=1)
+    plus, minus = np.moveaxis(c[..., dictionary.part("signal")], -1, 0)
+    gamma: Floats = sign * (plus - minus) * float(mu @ mu)
+    rho: Floats = c[..., dictionary.part("noise")] * np.sum(noise**2, axis=1)
     return gamma, rho
 
 

@@ -1,4 +1,4 @@
-"""Signal-noise samples: labels, noise patches, augmented views, and the dictionary of patches.
+"""Signal-noise samples: labels, noise patches, augmented views, and their dictionaries.
 
 A sample has the patches y mu and xi in random order; the network sums over patches, so the order changes
 nothing and is not drawn. theory.md section 1; Zhang and Cao, Definition 3.1 (= Cao et al. 2022,
@@ -12,18 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .dictionary import PatchDictionary
 from .space import Rng, Space, each
 
 __all__ = [
     "Labelled",
-    "PatchDictionary",
     "Unlabelled",
-    "dense_dictionary",
     "draw_labelled",
     "draw_labels",
     "draw_unlabelled",
     "draw_views",
     "signal_noise_dictionary",
+    "signal_noise_entries",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -41,15 +41,25 @@ class Unlabelled:
     noise: Floats
     augmented: Floats | None
 
-    def sums(self, mu: Floats) -> tuple[Floats, Floats]:
-        """z_i = y_i mu + xi_i and z~_i = y_i mu + xi~_i, each (n0, D): all a linear CNN sees."""
+    def dictionary(self, mu: Floats) -> PatchDictionary:
+        """The sums of patches, all a linear CNN sees: an entry a sample, with its latent label, and its view.
+
+        Parts: "samples", z_i = y_i mu + xi_i, and "views", z~_i = y_i mu + xi~_i.
+        """
         if self.augmented is None:
             raise ValueError("fresh views are drawn at every step: there is no one set of augmented samples")
+        n = len(self.labels)
+        parts = {"samples": slice(0, n), "views": slice(n, 2 * n)}
         axes = mu != 0.0  # one, unless somebody rotated the space
-        sums = self.noise.copy(), self.augmented.copy()
-        for views in sums:
-            views[:, axes] += self.labels[:, None] * mu[axes]
-        return sums
+        vectors = np.concatenate([self.noise, self.augmented])
+        for part in parts.values():
+            vectors[part, axes] += self.labels[:, None] * mu[axes]
+        return PatchDictionary(vectors, np.arange(n, dtype=np.int64)[:, None], self.labels, parts)
+
+    def sums(self, mu: Floats) -> tuple[Floats, Floats]:
+        """z and z~, (n0, D) each: the two parts of the dictionary."""
+        whole = self.dictionary(mu)
+        return whole.vectors[whole.part("samples")], whole.vectors[whole.part("views")]
 
 
 @dataclass(frozen=True)
@@ -145,52 +155,24 @@ def _choose(labels: Floats, count: int, balanced: bool, rng: np.random.Generator
     return rng.permutation(np.concatenate(sides))
 
 
-@dataclass(frozen=True)
-class PatchDictionary:
-    """K distinct patch vectors and samples that index into them: all that training needs of a data set.
-
-    vectors : (..., K, D); patches : (..., n, P) indices into them; labels : (..., n) of +-1. Leading axes are
-    replicates, data sets of one shape.
-    """
-
-    vectors: Floats
-    patches: Integers
-    labels: Floats
-
-    def gram(self) -> Floats:
-        """Inner products <v_k, v_l> of the dictionary, (..., K, K)."""
-        products: Floats = self.vectors @ self.vectors.swapaxes(-1, -2)
-        return products
-
-    def with_bias(self) -> PatchDictionary:
-        """The same with one more coordinate, 1 in every patch: a filter's weight there is its bias."""
-        *stack, width = self.vectors.shape
-        vectors = np.ones((*stack, width + 1))
-        vectors[..., :width] = self.vectors
-        return PatchDictionary(vectors, self.patches, self.labels)
+def signal_noise_entries(samples: int) -> int:
+    """How many distinct patches n samples have: a signal patch a class, a noise patch a sample."""
+    return 2 + samples
 
 
 def signal_noise_dictionary(mu: Floats, labelled: Labelled) -> PatchDictionary:
-    """Dictionary [+mu, -mu, xi_1 ... xi_n] (..., n + 2, D); sample i has the patches y_i mu and xi_i.
+    """Sample i has the patches y_i mu and xi_i; leading axes of ``labelled`` are replicates.
 
-    The signal patch carries the true label, the loss the observed one.
+    Parts: "signal", the patches +mu and -mu of the classes +1 and -1, and "noise", xi_1 ... xi_n. The signal
+    patch carries the true label, the loss the observed one.
     """
     *stack, n, width = labelled.noise.shape
-    vectors = np.zeros((*stack, n + 2, width))
-    vectors[..., 0, : len(mu)] = mu
-    vectors[..., 1, :] = -vectors[..., 0, :]
-    vectors[..., 2:, :] = labelled.noise
+    entries = signal_noise_entries(n)
+    signal, noise = slice(0, entries - n), slice(entries - n, entries)
+    vectors = np.zeros((*stack, entries, width))
+    vectors[..., signal, : len(mu)] = mu, -mu
+    vectors[..., noise, :] = labelled.noise
     patches = np.empty((*stack, n, 2), dtype=np.int64)
     patches[..., 0] = labelled.true_labels <= 0
-    patches[..., 1] = np.arange(2, n + 2)
-    return PatchDictionary(vectors, patches, labelled.labels)
-
-
-def dense_dictionary(x: Floats, y: Floats) -> PatchDictionary:
-    """Dictionary of user data: patches x (n, P, D), equal patches kept once; labels y (n,)."""
-    n, per_sample, width = x.shape
-    rows = np.ascontiguousarray(x.reshape(n * per_sample, width)) + 0.0  # -0.0 becomes 0.0: equal bytes
-    places: dict[bytes, int] = {}
-    index = [places.setdefault(row.tobytes(), len(places)) for row in rows]
-    first = np.unique(index, return_index=True)[1]
-    return PatchDictionary(rows[first], np.array(index, dtype=np.int64).reshape(n, per_sample), y)
+    patches[..., 1] = np.arange(entries)[noise]
+    return PatchDictionary(vectors, patches, labelled.labels, {"signal": signal, "noise": noise})

@@ -21,12 +21,13 @@ from .config import Experiment
 from .contrastive import alignment, pretrain
 from .data import (
     Labelled,
-    PatchDictionary,
     Unlabelled,
     draw_labelled,
     draw_unlabelled,
     signal_noise_dictionary,
+    signal_noise_entries,
 )
+from .dictionary import PatchDictionary
 from .dynamics import NON_FINITE, Descent
 from .evaluation import TestResult, evaluate
 from .faults import ConfigError
@@ -241,10 +242,11 @@ def check_memory(e: Experiment) -> None:
     """Refuse what cannot fit before allocating it: the Gram matrices and the coordinates."""
     m, n0, n = e.network.filters, e.pretraining.samples, e.finetuning.samples
     rows = 2 * m + 2 * n0 + n + 1
+    entries = signal_noise_entries(n)
     width = min(e.data.dim, rows)
-    coordinates = (4 * n0 + 3 * (n + 2 * m + 2)) * width  # as drawn, and as sums of patches
-    grams = 2.2 * n0**2 + 2 * (n + 2) ** 2
-    needed = 8.0 * (coordinates + grams + 16 * m * (2 * n0 + n + 2))
+    coordinates = (4 * n0 + 3 * (entries + 2 * m)) * width  # as drawn, and as sums of patches
+    grams = 2.2 * n0**2 + 2 * entries**2
+    needed = 8.0 * (coordinates + grams + 16 * m * (2 * n0 + entries))
     available = _memory()
     if needed > available:
         raise ConfigError(

@@ -226,15 +226,15 @@ def _race(e: Experiment, arm: Arm, mu: Floats, true_labels: Floats) -> dict[str,
     m = e.network.filters
     start = (arm.initial.reshape(2 * m, -1) @ arm.dictionary.vectors.T).reshape(2, m, -1)
     end = arm.descent.inner.reshape(2, m, -1)
+    signals, noises = arm.dictionary.part("signal"), arm.dictionary.part("noise")
     noise_norm = e.data.sigma_p * math.sqrt(e.data.dim)
     table: dict[str, dict[str, Any]] = {}
     for index, label in enumerate((1.0, -1.0)):
         members = np.flatnonzero(arm.dictionary.labels == label)
         if not len(members):
             continue
-        # Entry 0 of the dictionary is +mu, entry 1 is -mu: the class's signal patch; noise starts at 2.
-        signal = [float(inner[index, :, index].max()) for inner in (start, end)]
-        noise = [float(np.median(inner[index][:, 2 + members].max(axis=0))) for inner in (start, end)]
+        signal = [float(inner[index][:, signals][:, index].max()) for inner in (start, end)]
+        noise = [float(np.median(inner[index][:, noises][:, members].max(axis=0))) for inner in (start, end)]
         predicted = race(
             signal_start=signal[0],
             noise_start=noise[0],

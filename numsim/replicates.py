@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .config import Experiment
+from .data import signal_noise_entries
 from .dynamics import WORK_BETWEEN_PAUSES, WORK_OF_A_STEP
 from .evaluation import evaluate_stack
 from .experiment import (
@@ -44,7 +45,7 @@ def portion_size(e: Experiment) -> int:
     """
     if e.pretraining.samples:
         return 1
-    filters, entries = 2 * e.network.filters, e.finetuning.samples + 2
+    filters, entries = 2 * e.network.filters, signal_noise_entries(e.finetuning.samples)
     steps = e.finetuning.max_steps * (filters * entries**2 + WORK_OF_A_STEP)
     test = e.evaluation.samples * filters * (filters + 50)  # normals, their products, activations
     return max(1, min(_PORTION, int(WORK_BETWEEN_PAUSES / (steps + test))))

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ._kernels import descent
 from ._kernels import supervised as kernels
 from .blas import blas_threads
-from .data import PatchDictionary, dense_dictionary
+from .dictionary import PatchDictionary, dense_dictionary
 from .dynamics import Descent, Progress, check_rate, check_steps, descend
 
 __all__ = ["checked_samples", "logistic_loss", "train"]

@@ -18,30 +18,30 @@ __all__ = ["arm_trajectory", "pretraining_trajectory"]
 def arm_trajectory(instance: Instance, arm: Arm) -> xr.Dataset:
     """What ``ArmResult.trajectory`` holds."""
     _, m, width = arm.initial.shape
-    n = len(arm.dictionary.labels)
-    entries = len(arm.dictionary.vectors)
+    dictionary = arm.dictionary
+    signal, noise = dictionary.part("signal"), dictionary.part("noise")
+    entries = len(dictionary.vectors)
     steps, losses, states = np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros((0, 2 * m, entries))
     if arm.descent is not None:
         steps, losses = arm.descent.recorded_steps, arm.descent.recorded_losses
         states = arm.descent.recorded_coefficients
-    noise = arm.dictionary.vectors[2:, : instance.labelled.noise.shape[1]]
-    gamma, rho = supervised_coefficients(states, instance.mu, noise)
-    start = arm.initial.reshape(2 * m, width) @ arm.dictionary.vectors.T
-    inner = (start + states @ arm.dictionary.gram()).reshape(-1, 2, m, entries)
+    gamma, rho = supervised_coefficients(states, dictionary, instance.mu, instance.labelled.noise)
+    start = arm.initial.reshape(2 * m, width) @ dictionary.vectors.T
+    inner = (start + states @ dictionary.gram()).reshape(-1, 2, m, entries)
     return xr.Dataset(
         {
             "gamma": (("step", "sign", "filter"), gamma),
             "rho": (("step", "sign", "filter", "sample"), rho),
-            "signal_inner": (("step", "sign", "filter"), inner[..., 0]),
-            "noise_inner": (("step", "sign", "filter", "sample"), inner[..., 2:]),
+            "signal_inner": (("step", "sign", "filter"), inner[..., signal.start]),
+            "noise_inner": (("step", "sign", "filter", "sample"), inner[..., noise]),
             "loss": ("step", losses),
         },
         coords={
             "step": steps.astype(np.int32),
             "sign": np.array([1, -1], dtype=np.int32),
             "filter": np.arange(m, dtype=np.int32),
-            "sample": np.arange(n, dtype=np.int32),
-            "label": ("sample", arm.dictionary.labels.astype(np.int32)),
+            "sample": np.arange(len(dictionary.labels), dtype=np.int32),
+            "label": ("sample", dictionary.labels.astype(np.int32)),
             "true_label": ("sample", instance.labelled.true_labels.astype(np.int32)),
             "pretraining_index": (("sign", "filter"), instance.order.reshape(2, m).astype(np.int32)),
         },
@@ -61,11 +61,12 @@ def pretraining_trajectory(instance: Instance, stage: Pretrained) -> xr.Dataset:
     else:
         assert unlabelled.augmented is not None
         states = descent.recorded_coefficients
+        dictionary = unlabelled.dictionary(instance.mu)
         gamma, rho, rho_aug = pretraining_coefficients(
-            states, unlabelled.labels, instance.mu, unlabelled.noise, unlabelled.augmented
+            states, dictionary, instance.mu, unlabelled.noise, unlabelled.augmented
         )
         variables["rho_aug"] = (per_sample, rho_aug)
-        both = np.concatenate(unlabelled.sums(instance.mu))
+        both = dictionary.vectors
         aligned = np.array([alignment(state @ both, instance.mu) for state in states])
         signal = instance.filters @ instance.mu + states @ (both @ instance.mu)
     variables |= {

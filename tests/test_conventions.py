@@ -23,6 +23,7 @@ FLOW = [
     "_kernels",
     "blas",
     "space",
+    "dictionary",
     "data",
     "network",
     "dynamics",

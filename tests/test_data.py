@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from numsim.data import (
     Labelled,
     Unlabelled,
-    dense_dictionary,
     draw_labelled,
     draw_labels,
     draw_unlabelled,
     draw_views,
     signal_noise_dictionary,
 )
+from numsim.dictionary import dense_dictionary
 from numsim.space import Space, pad
 
 Floats = npt.NDArray[np.float64]

@@ -17,7 +17,8 @@ from numsim import contrastive, dynamics, reference
 from numsim._kernels import contrastive as kernels
 from numsim._kernels import descent, exponential
 from numsim.contrastive import info_nce
-from numsim.data import Labelled, dense_dictionary, signal_noise_dictionary
+from numsim.data import Labelled, signal_noise_dictionary
+from numsim.dictionary import dense_dictionary
 from numsim.fresh_views import FreshDescent, FreshViews, _fewer_axes, pretrain_fresh_views
 from numsim.reference import Drawn, Trajectory
 from numsim.supervised import train_dictionary

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import numsim
 from numsim import reference
 from numsim.coefficients import pretraining_coefficients, reassemble, supervised_coefficients
-from numsim.data import Labelled, signal_noise_dictionary
+from numsim.data import Labelled, Unlabelled, signal_noise_dictionary
 from numsim.evaluation import evaluate
 from numsim.network import forward, split_filters
 from numsim.reference import Drawn
@@ -295,7 +295,7 @@ def test_gamma_and_rho_follow_their_recursion_and_reassemble_the_filters(
     dictionary = signal_noise_dictionary(case.mu, labelled)
     settings: dict[str, Any] = {"q": q, "learning_rate": 0.05, "output_scale": 2.0}
     W, run = train_dictionary(pair(case), dictionary, max_steps=steps, target_loss=0.0, **settings)
-    gamma, rho = supervised_coefficients(run.recorded_coefficients, case.mu, case.labelled_noise)
+    gamma, rho = supervised_coefficients(run.recorded_coefficients, dictionary, case.mu, case.labelled_noise)
     assert gamma.shape == (steps + 1, *pair(case).shape[:2])
     assert rho.shape == (*gamma.shape, len(case.observed))
     assert not gamma[0].any()
@@ -322,8 +322,10 @@ def test_pretraining_coefficients_follow_their_recursion_and_reassemble_the_filt
     W, run = numsim.pretrain(
         case.W, case.z, case.z_aug, learning_rate=0.1, max_steps=steps, stop_at_linear_end=False
     )
-    settings = (case.labels, case.mu, case.noise, case.views)
-    gamma, rho, rho_aug = pretraining_coefficients(run.recorded_coefficients, *settings)
+    dictionary = Unlabelled(case.labels, case.noise, case.views).dictionary(case.mu)
+    gamma, rho, rho_aug = pretraining_coefficients(
+        run.recorded_coefficients, dictionary, case.mu, case.noise, case.views
+    )
     size = (1.0 + float(np.sum(W**2))) * (1.0 + float(np.sum(case.z**2) + np.sum(case.z_aug**2))) ** 2
     current = case.W
     for t in range(steps):
@@ -353,7 +355,7 @@ def test_with_projected_noise_gamma_is_the_growth_along_the_signal(case: Drawn, 
     dictionary = signal_noise_dictionary(case.mu, labelled)
     settings: dict[str, Any] = {"q": 3.0, "learning_rate": 0.05, "output_scale": 1.0}
     W, run = train_dictionary(pair(case), dictionary, max_steps=steps, target_loss=0.0, **settings)
-    gamma, rho = supervised_coefficients(run.coefficients, case.mu, case.labelled_noise)
+    gamma, rho = supervised_coefficients(run.coefficients, dictionary, case.mu, case.labelled_noise)
     growth = np.array([1.0, -1.0])[:, None] * ((W - pair(case)) @ case.mu)
     close(growth, gamma, terms_of(case), 1.0 + float(np.max(np.abs(W))) + float(np.max(np.abs(rho))))
 

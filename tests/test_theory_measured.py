@@ -205,7 +205,11 @@ def test_coefficients_of_the_linear_stage(kappa: float, overlap: float) -> None:
         axes, *views(instance), learning_rate=rate, max_steps=40, stop_at_linear_end=False, record=41
     )
     gamma, rho, rho_aug = pretraining_coefficients(
-        run.recorded_coefficients, unlabelled.labels, instance.mu, unlabelled.noise, unlabelled.augmented
+        run.recorded_coefficients,
+        unlabelled.dictionary(instance.mu),
+        instance.mu,
+        unlabelled.noise,
+        unlabelled.augmented,
     )
     expected = coefficient_growth(run.recorded_steps, noise_norm=1e5, init_scale=scale, **law)
     assert np.sqrt(np.sum(gamma**2, axis=1)) == pytest.approx(expected[0], rel=tolerances.LINEAR_STAGE)
