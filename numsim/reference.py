@@ -1,7 +1,7 @@
-"""The naive twin of every kernel: filters in R^d, loops over samples, formulas in theory.md's order.
+"""The naive twin of every kernel: filters in R^d, loops over samples, formulas in the order of derivations/model.md.
 
 Nothing here is fast and nothing of numsim is imported: read it to see what is computed, and compare with
-it to see whether the fast code computes the same. Symbols and sections are those of theory.md.
+it to see whether the fast code computes the same. Symbols and sections are those of derivations/model.md.
 
 Shapes: M = 2m filters, n0 unlabelled and n labelled samples, P patches a sample, d the dimension.
 Losses accept complex filters (the imaginary part is a complex step): activations look at the real part.
