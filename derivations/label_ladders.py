@@ -102,10 +102,13 @@ def finetuning_exponent(trials: Trials) -> tuple[Comparison, Floats]:
 
 
 def _smallest(rungs: Sequence[Experiment], seed: int) -> float:
+    """The labels of the first rung that succeeds, or of the one that would come next, as in ``expected``."""
+    while min(finetuned(rungs[0], seed, None)[1]) == 0:  # all filters of a class point away: no n is enough
+        seed += 1
     for e in rungs:
         if finetuned(e, seed, 50_000)[2]:
             return float(e.finetuning.samples)
-    return math.nan
+    return 2.0 * rungs[-1].finetuning.samples
 
 
 @lru_cache(maxsize=4096)

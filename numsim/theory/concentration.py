@@ -106,8 +106,8 @@ def noise_norm_dimension(samples: int, delta: float, *, projected: bool = True) 
 
     samples : n; delta : failure probability left to the norms; projected : as for ``noise_norm_failure``.
     """
-    low, high = 1, math.ceil(noise_norm_dimension_bound(samples, delta))
-    while high - low > 1:  # the failure falls with d
+    low, high = 0, math.ceil(noise_norm_dimension_bound(samples, delta))
+    while high - low > 1:  # the failure falls with d, and d = 1 may do where noise is not projected
         middle = (low + high) // 2
         if noise_norm_failure(middle, samples, projected=projected) <= delta:
             high = middle

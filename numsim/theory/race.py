@@ -82,14 +82,19 @@ def steps_to_reach(level: float, *, start: float, blow_up: float, q: float, feed
     t = T (1 - (a_0/a)^(q-2)) + (q-1)/2 log(a/a_0) + (q-2)/4 F T a_0^(q-2) (a^2 - a_0^2):
     the flow, that descent in steps is slower, and that the pull |l'| < 1/2 falls as the output F a^q grows.
 
-    level : a >= a_0; blow_up : T of ``race``; q : activation power, > 2.
+    level : a >= a_0 > 0; blow_up : T of ``race`` (inf: no step leads anywhere); q : activation power, > 2.
     feedback : F = s/m, with label flips times (kept + flipped) / (kept - flipped) for the signal. 0: steps
         of full pull, which S1 (11) adds up.
     """
     _check(q)
-    growth = math.log(level / start)
+    if not 0 < start <= level < math.inf:
+        raise ValueError(f"start is {start} and level is {level}, expected numbers with 0 < start <= level")
+    if math.isinf(blow_up):  # without pull
+        return 0.0 if level == start else math.inf
+    rise = (level - start) / start  # exact up to level = 2 start, where a quotient has lost its digits
+    growth = math.log1p(rise) if rise <= 1 else math.log(level / start)
     flow = blow_up * -math.expm1(-(q - 2) * growth)
-    slack = (q - 2) / 4 * feedback * blow_up * start ** (q - 2) * (level**2 - start**2)
+    slack = (q - 2) / 4 * feedback * blow_up * start ** (q - 2) * (level - start) * (level + start)
     return float(flow + (q - 1) / 2 * growth + slack)
 
 
