@@ -49,7 +49,7 @@ def _learnable(start: Trained) -> bool:
     A class all of whose m filters point away from its signal learns it at no SNR, 2^(-m) of all draws; a
     sample with noise below C2's bound, one in 4000, hardly stops pulling.
     """
-    return start.startable and min(outcome_ratios(start)) > 0
+    return start.startable and bool(min(outcome_ratios(start)) > 0)
 
 
 @lru_cache(maxsize=4096)

@@ -36,7 +36,7 @@ def test_steps_to_a_level_are_those_of_the_flow_and_of_discrete_time(
 
     def steps(share: float) -> float:  # on the way from start to level: no difference of nearly equal ones
         a = start + share * (level - start)
-        return (level - start) * (a ** (1 - q) / pull + (q - 1) / 2 / a)
+        return float((level - start) * (a ** (1 - q) / pull + (q - 1) / 2 / a))
 
     expected, _ = quad(steps, 0, 1, epsabs=0, epsrel=1e-11, limit=200)
     found = steps_to_reach(level, start=start, blow_up=blow_up, q=q)
