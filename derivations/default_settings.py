@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from numsim.claims import Comparison, at_least, at_most, equals
+from numsim.claims import Comparison, at_most, equals, failure_rate
 from numsim.config import Experiment
 from numsim.experiment import draw
 from numsim.theory.defaults import (
@@ -76,8 +76,12 @@ def resolved() -> Comparison:
     return equals("settings that are not their formula's", 0.0, float(len(off) - sum(off)))
 
 
-def stability(seeds: list[int]) -> list[Comparison]:
-    """Default steps lower the loss; many times their size does not, where labels are flipped."""
+def stability(seeds: list[int], many: list[int]) -> list[Comparison]:
+    """Default steps lower the loss; many times their size does not, where labels are flipped.
+
+    That it rises is an event: a step of 16 times the size may land on the other side of the optimum as low
+    as it was, which one run in 400 does. So it is counted, over ``many`` seeds.
+    """
     found = []
     for q in (1.0, 2.0, 3.0):
         predicted, measured = contraction(q, 0.4)
@@ -89,14 +93,15 @@ def stability(seeds: list[int]) -> list[Comparison]:
         found.append(
             at_most(f"greatest rise of the loss, q = {q:g}, p = {flips:g}", 0.0, rise, absolute=1e-12)
         )
-    found.append(
-        at_least(
-            "its rise at 16 times the step, q = 1, p = 0.45",
-            0.05,
-            min(largest_rise(1.0, 0.45, 16.0, seed) for seed in seeds),
-        )
-    )
-    return found
+    falls = sum(largest_rise(1.0, 0.45, 16.0, seed) < _RISE for seed in many)
+    name = "runs where it does not rise at 16 times the step, q = 1, p = 0.45"
+    return [*found, failure_rate(name, _FALLS, falls, len(many))]
+
+
+_RISE = 0.05
+"""Relative, in one step: what is called a rise. The largest of a run is 1.0 on average, 0.4 its deviation."""
+_FALLS = 0.05
+"""The share of runs that may miss it; 1 of 400 did."""
 
 
 def scales(seeds: list[int]) -> list[Comparison]:

@@ -29,7 +29,7 @@ def _threshold(seed: int, n: int, q: float) -> float:
         run = trained(_direct(n, q, snr), seed, 0.0)
         return run.reached and bool(run.gamma.max(axis=1).min() >= LARGE)
 
-    while not _start(seed, n, q).startable:  # C2's lower bound: one sample in 4000 falls below it
+    while not _learnable(_start(seed, n, q)):
         seed += 1
     at = min(outcome_ratios(_start(seed, n, q))) ** (-1 / q)
     low, high = at / _STEP, at * _STEP
@@ -41,6 +41,15 @@ def _threshold(seed: int, n: int, q: float) -> float:
 
 
 _STEP = 1.05
+
+
+def _learnable(start: Trained) -> bool:
+    """Whether there is such an SNR, below infinity and above 0: C2's lower bounds, of which draws may miss.
+
+    A class all of whose m filters point away from its signal learns it at no SNR, 2^(-m) of all draws; a
+    sample with noise below C2's bound, one in 4000, hardly stops pulling.
+    """
+    return start.startable and bool(min(outcome_ratios(start)) > 0)
 
 
 @lru_cache(maxsize=4096)
@@ -93,10 +102,13 @@ def finetuning_exponent(trials: Trials) -> tuple[Comparison, Floats]:
 
 
 def _smallest(rungs: Sequence[Experiment], seed: int) -> float:
+    """The labels of the first rung that succeeds, or of the one that would come next, as in ``expected``."""
+    while min(finetuned(rungs[0], seed, None)[1]) == 0:  # all filters of a class point away: no n is enough
+        seed += 1
     for e in rungs:
         if finetuned(e, seed, 50_000)[2]:
             return float(e.finetuning.samples)
-    return math.nan
+    return 2.0 * rungs[-1].finetuning.samples
 
 
 @lru_cache(maxsize=4096)

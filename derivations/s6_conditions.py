@@ -214,7 +214,8 @@ def check(
     for q in (2.5, 3.0, 6.0, 1.0):
         comparisons += _exponents(q, n_more, m_floor)
     comparisons += [*_values(n_more, largest), *_invariance(seeds[0], same_step), *step_sizes(), resolved()]
-    comparisons += [*_linear_stage(seeds), *stability(seeds[: trials.pick(4, 40)]), *scales(seeds[:8])]
+    comparisons += [*_linear_stage(seeds), *stability(seeds[: trials.pick(4, 40)], seeds)]
+    comparisons += scales(seeds[:8])
     for n, dim in ((20, 400), (20, 160_000)):
         talk = [cross_talk(n, dim, seed) for seed in seeds]
         comparisons.append(

@@ -187,6 +187,15 @@ def test_huge_filters_give_no_warnings(size: float, projected: bool, flips: floa
     assert 0 <= result.error <= 1 or math.isnan(result.error)
 
 
+@pytest.mark.parametrize("margin", [36.0, 700.0, 708.0, 720.0, 744.0])
+def test_the_loss_of_a_great_margin_is_its_exponential(margin: float) -> None:
+    """log(1 + e^-v) = e^-v, also where that is no normal number."""
+    direction = np.eye(DIM)[0]
+    W = np.stack([direction, -direction])[:, None, :] * margin
+    found = measured(W, direction, q=1.0, signal_norm=1.0, sigma_p=1e-300, samples=10).loss
+    assert found == pytest.approx(math.exp(-margin), rel=tolerances.roundoff(1, margin))
+
+
 def test_an_infinite_margin_on_the_right_side_is_no_loss() -> None:
     direction = np.eye(DIM)[0]
     W = 1e200 * np.stack([direction, -direction])[:, None, :]

@@ -287,7 +287,9 @@ def test_logistic_loss_at_margins_of_any_size(case: Task, size: float) -> None:
     assert_logistic_agrees(case, loss, grad)
 
 
-@pytest.mark.parametrize("margin", [-1e6, -800.0, -40.0, 0.0, 40.0, 700.0, 800.0, 1e6])
+@pytest.mark.parametrize(
+    "margin", [-1e6, -800.0, -708.0, -40.0, 0.0, 40.0, 700.0, 708.0, 709.0, 740.0, 800.0, 1e6]
+)
 def test_logistic_loss_of_one_sample_to_full_relative_precision(margin: float) -> None:
     W = np.array([[[max(margin, 0.0)]], [[max(-margin, 0.0)]]])
     loss, grad = numsim.logistic_loss(W, [[[1.0]]], [1.0], q=1)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tolerances
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
@@ -26,14 +26,21 @@ def near(expected: Any, rel: float = tolerances.CLOSED_FORM) -> Any:
 
 
 @given(q=powers, start=st.floats(1e-3, 0.5), growth=st.floats(1.0, 50), blow_up=st.floats(1, 1e4))
+@example(q=8.0, start=0.37109375, growth=1.0 + tolerances.EPS, blow_up=1502.0)
 def test_steps_to_a_level_are_those_of_the_flow_and_of_discrete_time(
     q: float, start: float, growth: float, blow_up: float
 ) -> None:
-    """S1 (7) by quadrature of dt = da / (k a^(q-1)), and S1 (8)."""
+    """S1 (7) by quadrature of dt = da / (k a^(q-1)), and S1 (8), that of da / a."""
+    level = start * growth
     pull = 1 / (blow_up * (q - 2) * start ** (q - 2))
-    flow, _ = quad(lambda x: math.exp((2 - q) * x) / pull, math.log(start), math.log(start * growth))
-    found = steps_to_reach(start * growth, start=start, blow_up=blow_up, q=q)
-    assert found == near(flow + (q - 1) / 2 * math.log(growth), rel=tolerances.SOLVED)
+
+    def steps(share: float) -> float:  # on the way from start to level: no difference of nearly equal ones
+        a = start + share * (level - start)
+        return float((level - start) * (a ** (1 - q) / pull + (q - 1) / 2 / a))
+
+    expected, _ = quad(steps, 0, 1, epsabs=0, epsrel=1e-11, limit=200)
+    found = steps_to_reach(level, start=start, blow_up=blow_up, q=q)
+    assert found == near(expected, rel=tolerances.SOLVED)
 
 
 @pytest.mark.parametrize("q", [2.5, 3.0, 5.0])
@@ -45,6 +52,14 @@ def test_feedback_is_the_pull_that_the_output_takes(q: float) -> None:
     law = {"start": start, "blow_up": blow_up, "q": q}
     found = steps_to_reach(level, feedback=feedback, **law) - steps_to_reach(level, **law)
     assert found == near(lost, rel=tolerances.SOLVED)
+
+
+def test_steps_from_nowhere_and_without_pull() -> None:
+    assert steps_to_reach(0.5, start=0.1, blow_up=math.inf, q=3.0, feedback=1.0) == math.inf
+    assert steps_to_reach(0.1, start=0.1, blow_up=math.inf, q=3.0) == 0
+    for start, level in ((0.0, 1.0), (0.2, 0.1), (-1.0, 1.0), (1.0, math.inf), (math.nan, 1.0)):
+        with pytest.raises(ValueError, match="expected numbers with 0 < start <= level"):
+            steps_to_reach(level, start=start, blow_up=10.0, q=3.0)
 
 
 @given(q=powers, start=st.floats(1e-3, 0.5), blow_up=st.floats(1, 1e4))

@@ -197,13 +197,16 @@ def _add_losses(
         tails[count + b] = -min(abs(second + output[b]), LAST)
     exp_in_place(tails, bits)
     for b in range(count):  # l(v) = max(-v, 0) + log(1 + exp(-|v|)): of both labels one logarithm
-        one = tails[b] if abs(first + output[b]) < LAST else 0.0
-        other = tails[count + b] if abs(second + output[b]) < LAST else 0.0
+        one = tails[b] if abs(first + output[b]) <= LAST else 0.0
+        other = tails[count + b] if abs(second + output[b]) <= LAST else 0.0
         odds[b] = one + other + one * other
     log1p_in_place(odds)
     for b in range(count):
         positive, negative = first + output[b], -(second + output[b])
-        loss = 0.5 * (max(-positive, 0.0) + max(-negative, 0.0) + odds[b] + flipped)
+        left = odds[b]
+        if left == 0.0:  # both are beyond: no normal numbers, but some
+            left = math.exp(-abs(positive)) + math.exp(-abs(negative))
+        loss = 0.5 * (max(-positive, 0.0) + max(-negative, 0.0) + left + flipped)
         wrong = 0.0
         for margin in (positive, negative):
             wrong += 0.0 if margin > 0.0 else (0.5 if margin < 0.0 else 0.25)

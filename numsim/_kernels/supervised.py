@@ -102,7 +102,7 @@ def logistic_increments(inner: Floats, task: LabelledTask, buffers: SupervisedBu
     exp_in_place(tails, buffers.samples[2])
     for i in range(samples):
         margin = margins[i]
-        tail = tails[i] if abs(margin) < LARGEST else 0.0  # what is beyond is no normal number
+        tail = tails[i] if abs(margin) <= LARGEST else math.exp(-abs(margin))  # beyond: no normal number
         loss += max(-margin, 0.0)
         odds += tail * (1.0 + odds)
         if odds > 1e200:

@@ -190,6 +190,7 @@ def _maximum(u: Floats, k: Floats, n: Floats) -> tuple[float, float]:
 _CLOSE = 1e-10
 _NEWTON_STEPS = 50
 _HALVINGS = 30
+_ROUNDOFF = 8 * np.finfo(np.float64).eps  # of 1/w = span/w and of a + (share of a step), two roundings each
 
 
 def _maxima(u: Floats, k: Floats, n: Floats, t: float, w: float) -> Floats:
@@ -202,6 +203,9 @@ def _maxima(u: Floats, k: Floats, n: Floats, t: float, w: float) -> Floats:
     span = float(u[-1] - u[0])
     v = (u - t) / span  # from the start on, where a and b are almost uncorrelated
     least, most = 1.0, span / _narrowest(u)
+    # At its limit is what round-off keeps from it: a step is cut to the room left for a, and so little room
+    # would hold b where it is.
+    at_least, at_most = least * (1 + _ROUNDOFF), most * (1 - _ROUNDOFF)
     a = np.full(k.shape[0], min(max(span / w, least), most))
     b = np.zeros(k.shape[0])
     loss, residual, curvature = _misfit(a[:, None] * v - b[:, None], k, n)
@@ -211,8 +215,8 @@ def _maxima(u: Floats, k: Floats, n: Floats, t: float, w: float) -> Floats:
         bb = np.maximum(bb, np.finfo(np.float64).tiny)
         rest = np.maximum(aa - ab**2 / bb, np.finfo(np.float64).eps * aa + np.finfo(np.float64).tiny)
         step_a = -(slope_a - ab / bb * slope_b) / rest
-        held = ((a >= most) & ((step_a > 0) | (slope_a < 0))) | (
-            (a <= least) & ((step_a < 0) | (slope_a > 0))
+        held = ((a >= at_most) & ((step_a > 0) | (slope_a < 0))) | (
+            (a <= at_least) & ((step_a < 0) | (slope_a > 0))
         )
         step_a[held] = 0.0
         step_b = -(slope_b + ab * step_a) / bb

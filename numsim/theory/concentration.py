@@ -13,6 +13,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from .powers import closed_form, log_quotient
+
 __all__ = [
     "cross_term_bound",
     "cross_term_quantile",
@@ -39,6 +41,8 @@ _SIGNAL_LEVEL, _NOISE_LEVEL = 0.5, 0.25
 """The lower bounds of max_r j<w, mu> / (sigma_0 |mu|) and max_r j<w, xi> / (sigma_0 sigma_p sqrt d)."""
 
 _NODES = 400
+_SMALL = 1e-300
+_MOST = 1e20
 _REACH = 9.0
 
 
@@ -78,6 +82,7 @@ def _each_of(count: float, failure: float) -> float:
 # --- C1: norms and cross terms -------------------------------------------------------------------
 
 
+@closed_form
 def noise_norm_interval(dim: float, sigma_p: float = 1.0) -> tuple[float, float]:
     """The interval of |xi|^2, from sigma_p^2 d / 2 to 3 sigma_p^2 d / 2: C1 (1).
 
@@ -87,6 +92,7 @@ def noise_norm_interval(dim: float, sigma_p: float = 1.0) -> tuple[float, float]
     return _LOW * scale, _HIGH * scale
 
 
+@closed_form
 def noise_norm_failure(dim: float, samples: int = 1, *, projected: bool = True) -> float:
     """Probability that any of n norms leaves the interval, 1 - (1 - p)^n, exactly: C1 (4).
 
@@ -101,13 +107,14 @@ def noise_norm_failure(dim: float, samples: int = 1, *, projected: bool = True) 
     return _any_of(_count("samples", samples), once)
 
 
+@closed_form
 def noise_norm_dimension(samples: int, delta: float, *, projected: bool = True) -> int:
     """Smallest d from which on C1 (4), the failure of n norms, is at most delta.
 
     samples : n; delta : failure probability left to the norms; projected : as for ``noise_norm_failure``.
     """
-    low, high = 1, math.ceil(noise_norm_dimension_bound(samples, delta))
-    while high - low > 1:  # the failure falls with d
+    low, high = 0, math.ceil(noise_norm_dimension_bound(samples, delta))
+    while high - low > 1:  # the failure falls with d, and d = 1 may do where noise is not projected
         middle = (low + high) // 2
         if noise_norm_failure(middle, samples, projected=projected) <= delta:
             high = middle
@@ -116,6 +123,7 @@ def noise_norm_dimension(samples: int, delta: float, *, projected: bool = True) 
     return high
 
 
+@closed_form
 def noise_norm_dimension_bound(samples: int, delta: float) -> float:
     """The dimension that Chernoff's bound asks for, log(2n/delta) / I(3/2): C1 (7).
 
@@ -123,18 +131,20 @@ def noise_norm_dimension_bound(samples: int, delta: float) -> float:
     samples : n; delta : failure probability left to the norms, half of C1's: 21.16 log(4n/delta) there.
     """
     rate = (_HIGH - 1 - math.log(_HIGH)) / 2
-    return math.log(2 * _count("samples", samples) / _probability("delta", delta)) / rate
+    return log_quotient(2 * _count("samples", samples), _probability("delta", delta)) / rate
 
 
+@closed_form
 def cross_term_bound(dim: float, samples: int, delta: float, sigma_p: float = 1.0) -> float:
     """The bound of |<xi_i, xi_k>|, 2 sigma_p^2 sqrt(d log(4n^2/delta)): C1 (2).
 
     dim : d; samples : n; delta : failure probability of all of C1, of which this takes half.
     """
-    logarithm = math.log(4 * _count("samples", samples) ** 2 / _probability("delta", delta))
+    logarithm = log_quotient(4 * _count("samples", samples) ** 2, _probability("delta", delta))
     return 2 * sigma_p**2 * math.sqrt(_count("dim", dim) * logarithm)
 
 
+@closed_form
 def cross_term_tail(value: npt.ArrayLike, dim: float, *, projected: bool = True) -> Floats:
     """P(|<xi_i, xi_k>| > x sigma_p^2) exactly, for one pair: C1 (10); with sigma_0 also <w, xi>, C2 (4).
 
@@ -146,7 +156,7 @@ def cross_term_tail(value: npt.ArrayLike, dim: float, *, projected: bool = True)
 
     radii, weights = _radii(_freedom(dim, projected))
     x = np.asarray(value, dtype=np.float64)
-    tail: Floats = erfc(x[..., None] / (math.sqrt(2) * radii)) @ weights
+    tail: Floats = np.minimum(erfc(x[..., None] / (math.sqrt(2) * radii)) @ weights, 1.0)
     return tail
 
 
@@ -165,6 +175,7 @@ def _radii(freedom: float) -> tuple[Floats, Floats]:
     return radii, mass / np.sum(mass)
 
 
+@closed_form
 def cross_term_quantile(dim: float, samples: int, failure: float, *, projected: bool = True) -> float:
     """What max_{i<k} |<xi_i, xi_k>| / sigma_p^2 exceeds with this probability, for d >> n^3: C1 (12).
 
@@ -180,12 +191,17 @@ def cross_term_quantile(dim: float, samples: int, failure: float, *, projected: 
     def excess(x: float) -> float:
         return math.log(max(float(cross_term_tail(x * scale, dim, projected=projected)), 1e-300) / each)
 
+    if excess(40.0) > 0:
+        raise ValueError(
+            f"failure is {failure}, expected more: at dim = {dim} the tail is not resolved there"
+        )
     return scale * float(brentq(excess, 0.0, 40.0, xtol=1e-13))
 
 
 # --- C2: initial filters -------------------------------------------------------------------------
 
 
+@closed_form
 def signal_overlap_bound(
     filters: int, delta: float, *, init_scale: float = 1.0, signal_norm: float = 1.0
 ) -> float:
@@ -194,10 +210,11 @@ def signal_overlap_bound(
     filters : m; delta : failure probability of all of C2, a quarter of which is this one's; init_scale :
     sigma_0; signal_norm : |mu|.
     """
-    logarithm = math.log(8 * _count("filters", filters) / _probability("delta", delta))
+    logarithm = log_quotient(8 * _count("filters", filters), _probability("delta", delta))
     return math.sqrt(2 * logarithm) * init_scale * signal_norm
 
 
+@closed_form
 def noise_overlap_bound(
     filters: int, samples: int, delta: float, *, init_scale: float = 1.0, noise_norm: float = 1.0
 ) -> float:
@@ -207,9 +224,10 @@ def noise_overlap_bound(
     init_scale : sigma_0; noise_norm : sigma_p sqrt(d).
     """
     count = _count("filters", filters) * _count("samples", samples)
-    return 2 * math.sqrt(math.log(8 * count / _probability("delta", delta))) * init_scale * noise_norm
+    return 2 * math.sqrt(log_quotient(8 * count, _probability("delta", delta))) * init_scale * noise_norm
 
 
+@closed_form
 def filters_needed(samples: int, delta: float) -> tuple[float, float]:
     """Filters for the lower bounds, log(4/delta) / -log Phi(1/2) and log(4n/delta) / -log Phi(1/4): C2 (7).
 
@@ -218,11 +236,12 @@ def filters_needed(samples: int, delta: float) -> tuple[float, float]:
     """
     from scipy.special import log_ndtr
 
-    logarithm = math.log(4 / _probability("delta", delta))
+    logarithm = log_quotient(4, _probability("delta", delta))
     signal, noise = -float(log_ndtr(_SIGNAL_LEVEL)), -float(log_ndtr(_NOISE_LEVEL))
     return logarithm / signal, (logarithm + math.log(_count("samples", samples))) / noise
 
 
+@closed_form
 def overlap_missed(level: float, filters: int, dim: float = math.inf, *, projected: bool = True) -> float:
     """Probability that max_r j<w_r, v> of m filters stays below a level, exactly: C2 (5), (6).
 
@@ -236,20 +255,24 @@ def overlap_missed(level: float, filters: int, dim: float = math.inf, *, project
     if math.isinf(dim):
         return math.exp(count * float(log_ndtr(level)))
     radii, weights = _radii(_freedom(dim, projected))
-    return float(np.exp(count * log_ndtr(level * math.sqrt(dim) / radii)) @ weights)
+    return min(1.0, float(np.exp(count * log_ndtr(level * math.sqrt(dim) / radii)) @ weights))
 
 
+@closed_form
 def maximum_quantile(count: int, failure: float) -> float:
     """What max |g| of ``count`` independent standard Gaussians exceeds with probability ``failure``: C2 (9).
 
     Phi^-1((1 + (1 - failure)^(1/count))/2): the sharp form of C2 (1) with 2m, of C2 (2) with 2mn of them.
     """
-    from scipy.special import ndtri
+    from scipy.special import ndtri, ndtri_exp
 
     each = _each_of(_count("count", count), _probability("failure", failure))
+    if each < _SMALL:  # its half may be 0
+        return -float(ndtri_exp(math.log(failure) - math.log(2 * count)))
     return -float(ndtri(each / 2))
 
 
+@closed_form
 def expected_maximum(count: int, *, absolute: bool = False) -> float:
     """E max of ``count`` independent standard Gaussians, or of their sizes (``absolute``): C2 (10).
 
@@ -258,7 +281,8 @@ def expected_maximum(count: int, *, absolute: bool = False) -> float:
     """
     from scipy.special import erf, log_ndtr
 
-    _count("count", count)
+    if not _count("count", count) <= _MOST:
+        raise ValueError(f"count is {count}, expected at most {_MOST:g}: the nodes resolve no more")
     nodes, weights = _legendre()
     x = 10 * (nodes + 1)  # to 20 standard deviations
     # erf(x / sqrt 2) = 2 Phi(x) - 1
@@ -269,6 +293,7 @@ def expected_maximum(count: int, *, absolute: bool = False) -> float:
     return float(10 * weights @ total)
 
 
+@closed_form
 def initialisation_probability(filters: int, samples: int, delta: float) -> float:
     """Probability that all four statements of C2 hold, for both signs and all samples, d >> n: C2 (8).
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .linearisation import linear_modes
-from .powers import power
+from .powers import closed_form, power
 
 __all__ = [
     "coefficient_growth",
@@ -30,6 +30,7 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 
 
+@closed_form
 def linear_stage_steps(
     *,
     growth: float,
@@ -51,13 +52,19 @@ def linear_stage_steps(
     growth : lambda_1 per step, > 0; learning_rate, temperature : eta and tau; filters : m per sign;
         init_scale : sigma_0; threshold : of max |s_ii'| / tau.
     initial_overlap : o = sum_r <w_r^0, v_1>^2 / (2 m sigma_0^2), 1 on average.
+
+    inf where no filter sees v_1 (sigma_0 or o is 0), 0 where the threshold is reached at the start.
     """
     if not growth > 0:
         raise ValueError(f"growth is {growth}, expected lambda_1 > 0")
-    room = threshold * 2 * learning_rate / (growth * 2 * filters * init_scale**2 * initial_overlap)
-    return max(0.0, math.log(room) / (2 * math.log1p(growth)))
+    energy = growth * 2 * filters * init_scale**2 * initial_overlap
+    if energy == 0:
+        return math.inf
+    room = threshold * 2 * learning_rate / energy
+    return math.log(room) / (2 * math.log1p(growth)) if room > 1 else 0.0
 
 
+@closed_form
 def saturation(end: float, growth: float = 0.0) -> float:
     """Logarithm by which growth up to max |s_ii'| / tau = ``end`` falls short of linear: P3 (10), (12).
 
@@ -77,6 +84,7 @@ def saturation(end: float, growth: float = 0.0) -> float:
     return flow - growth / 2 * (flow + end + log_cosh)
 
 
+@closed_form
 def handover_ratio(
     *,
     growth: float,
@@ -116,9 +124,14 @@ def handover_ratio(
     across += max(dim - 2 * samples, 0) - rest
     if not math.isfinite(along):
         return signal_norm / sigma_p * math.sqrt(alignment / (1 - alignment))
+    if not (across > 0 and along >= 0):
+        raise ValueError(
+            f"dim is {dim}, expected d >> n0 = {samples}, and an alignment of this kappa's spectrum"
+        )
     return signal_norm / sigma_p * math.sqrt(along / across)
 
 
+@closed_form
 def fresh_handover_ratio(
     *,
     growth: float,
@@ -159,6 +172,7 @@ def fresh_handover_ratio(
     return signal_norm / sigma_p * math.sqrt(along / across)
 
 
+@closed_form
 def coefficient_growth(
     steps: npt.ArrayLike,
     *,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from .powers import closed_form, log_quotient
+
 __all__ = [
     "balance_probability",
     "balance_rate",
@@ -18,6 +20,7 @@ _SHARE = 0.25
 _ROUNDING = 1e-9
 
 
+@closed_form
 def balance_probability(samples: int, share: float = _SHARE, positive: float = 0.5) -> float:
     """Probability that both classes have at least ``share`` n of n samples, exactly: C3 (2).
 
@@ -37,14 +40,16 @@ def balance_probability(samples: int, share: float = _SHARE, positive: float = 0
     return float(binom.cdf(samples - least, samples, positive) - binom.cdf(least - 1, samples, positive))
 
 
+@closed_form
 def balance_samples_bound(delta: float) -> float:
     """Labelled samples that the paper asks for, 8 log(4/delta): C3 (1).
 
     delta : failure probability, of which Hoeffding's bound then spends half.
     """
-    return 8 * math.log(4 / _check_delta(delta))
+    return 8 * log_quotient(4, _check_delta(delta))
 
 
+@closed_form
 def balance_samples(delta: float, share: float = _SHARE) -> int:
     """Smallest n from which on C3 (2) is at least 1 - delta, whatever n is modulo 4.
 
@@ -54,11 +59,12 @@ def balance_samples(delta: float, share: float = _SHARE) -> int:
     Raises ValueError for values outside these ranges.
     """
     _check_share(share, 0.5 - _ROUNDING)
-    enough = math.ceil(math.log(2 / _check_delta(delta)) / (2 * (0.5 - share) ** 2))
+    enough = math.ceil(log_quotient(2, _check_delta(delta)) / (2 * (0.5 - share) ** 2))
     short = [n for n in range(1, enough + 1) if balance_probability(n, share) < 1 - delta]
     return short[-1] + 1 if short else 1
 
 
+@closed_form
 def balance_rate(share: float = _SHARE) -> float:
     """log 2 - h(share), h(s) = -s log s - (1-s) log(1-s): failure is e^(-n rate) to leading order, C3 (5).
 
@@ -81,6 +87,7 @@ def _check_share(share: float, most: float) -> None:
         raise ValueError(f"share is {share}, expected a number from 0 to 1/2")
 
 
+@closed_form
 def split_probability(filters: int) -> float:
     """Probability that both halves of a random split hold filters of both signs of <w, mu>: P4 (3).
 

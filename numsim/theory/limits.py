@@ -10,6 +10,8 @@ import math
 
 import numpy as np
 
+from .powers import closed_form
+
 __all__ = [
     "flipped_loss",
     "mean_signal_loss",
@@ -21,6 +23,7 @@ __all__ = [
 ]
 
 
+@closed_form
 def zero_filter_loss(samples: float) -> float:
     """InfoNCE at W = 0, where all n0 terms of a row are 1: log n0, E5 (1).
 
@@ -29,6 +32,7 @@ def zero_filter_loss(samples: float) -> float:
     return math.log(samples)
 
 
+@closed_form
 def small_filter_loss(samples: float, form: float, learning_rate: float) -> float:
     """InfoNCE of small filters, log n0 - sum_r <w_r, A w_r> / (2 eta): E5 (2).
 
@@ -38,6 +42,7 @@ def small_filter_loss(samples: float, form: float, learning_rate: float) -> floa
     return zero_filter_loss(samples) - form / (2 * learning_rate)
 
 
+@closed_form
 def signal_loss(positive: int, negative: int, similarity: float = math.inf) -> float:
     """InfoNCE of a representation of signal alone, E5 (3); at infinite similarity E5 (4).
 
@@ -54,6 +59,7 @@ def signal_loss(positive: int, negative: int, similarity: float = math.inf) -> f
     )
 
 
+@closed_form
 def signal_loss_slope(positive: int, negative: int, similarity: float) -> float:
     """dL/ds of ``signal_loss``, E5 (5): -(2 n_+ n_- / n0) e^(-2s) sum_(+-) 1 / (n_+- + n_-+ e^(-2s)).
 
@@ -66,6 +72,7 @@ def signal_loss_slope(positive: int, negative: int, similarity: float) -> float:
     return -2 * positive * negative / (positive + negative) * rest * pull
 
 
+@closed_form
 def mean_signal_loss(samples: int, balanced: bool = False) -> float:
     """Expectation of ``signal_loss`` at infinite similarity over fair labels, E5 (7).
 
@@ -80,6 +87,7 @@ def mean_signal_loss(samples: int, balanced: bool = False) -> float:
     return float(binom.pmf(same, samples - 1, 0.5) @ np.log1p(same))
 
 
+@closed_form
 def signal_loss_expansion(samples: int) -> float:
     """The same for large n0: log(n0/2) + 1/(2 n0) + 1/(4 n0^2), off by 1/(3 n0^3): E5 (8).
 
@@ -88,6 +96,7 @@ def signal_loss_expansion(samples: int) -> float:
     return math.log(samples / 2) + 1 / (2 * samples) + 1 / (4 * samples**2)
 
 
+@closed_form
 def flipped_loss(margin: float, flip_probability: float = 0.0) -> float:
     """Mean logistic loss of a margin y f on labels flipped with probability p, E5 (9).
 
@@ -95,4 +104,4 @@ def flipped_loss(margin: float, flip_probability: float = 0.0) -> float:
     margin : y f with the true label; flip_probability : p.
     """
     loss = max(-margin, 0.0) + math.log1p(math.exp(-abs(margin)))
-    return loss + flip_probability * margin
+    return loss + flip_probability * margin if flip_probability else loss  # 0 times an infinite margin

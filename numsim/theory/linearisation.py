@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .powers import closed_form
+
 __all__ = ["Mode", "initial_perturbation", "late_perturbation", "linear_modes", "softmax_response"]
 
 Floats = npt.NDArray[np.float64]
@@ -33,6 +35,7 @@ class Mode(NamedTuple):
     own: float
 
 
+@closed_form
 def linear_modes(kappa: float, samples: int, overlap: float = 0.0) -> tuple[Mode, ...]:
     """All eigenvectors of A that samples span: P3 (3) and (4), exact for d -> infinity, balanced labels.
 
@@ -69,6 +72,7 @@ def _pair(p: float, n: int, a: float, s: float, count: int) -> tuple[Mode, Mode]
     return mode(max(larger, other)), mode(min(larger, other))
 
 
+@closed_form
 def softmax_response(similarity: Floats, positive: Floats, temperature: float) -> tuple[Floats, Floats]:
     """Softmax weights p_ii' (n0, n0) and p_i+ (n0,) to first order in the similarities: P1 (4).
 
@@ -85,6 +89,7 @@ def softmax_response(similarity: Floats, positive: Floats, temperature: float) -
     return negatives, (1 + own - mean) / n
 
 
+@closed_form
 def initial_perturbation(kappa: float, filters_per_sample: float, energy: float = 1.0) -> float:
     """X, in ||Xi^0||_2 = 2 u (sigma_0^2 sigma_p^2 d / tau) X for random filters: P1 (10).
 
@@ -109,6 +114,7 @@ def initial_perturbation(kappa: float, filters_per_sample: float, energy: float 
     return 1 + b * edge + 1 / edge
 
 
+@closed_form
 def late_perturbation(kappa: float, samples: int, overlap: float = 0.0) -> float:
     """C in ||Xi^t||_2 / ||A||_2 = C max |s_ii'| / tau once the filters are along v_1: P1 (12) and (13).
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .linearisation import linear_modes
+from .powers import closed_form
 
 __all__ = ["Memorisation", "collective_descent", "memorised_alignment"]
 
@@ -35,6 +36,7 @@ class Memorisation(NamedTuple):
     ratio: Floats
 
 
+@closed_form
 def collective_descent(
     steps: int,
     *,
@@ -111,6 +113,7 @@ def _weights(similarity: float, positive: float, samples: int) -> tuple[float, f
     return math.log1p(own + other), own / (1 + own + other), other / (1 + own + other)
 
 
+@closed_form
 def memorised_alignment(kappa: float, overlap: float = 0.0, *, fresh: bool = False) -> float:
     """cos^2(w, mu) that descent tends to, long after the linear stage: P5 (8), with fresh views P5 (11).
 

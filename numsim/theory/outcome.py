@@ -16,6 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .powers import closed_form
+
 __all__ = [
     "Fit",
     "after_clock",
@@ -40,7 +42,7 @@ _TINY = 1e-300
 # ------------------------------------------------------------------ clocks
 
 
-@np.errstate(over="ignore", divide="ignore", invalid="ignore")
+@closed_form
 def after_clock(start: npt.ArrayLike, clock: npt.ArrayLike, q: float, pull: float = 0.0) -> Floats:
     """Activation once its clock has run theta, (x_0^(2-q) - theta)^(-1/(q-2)): S2 (4), (5).
 
@@ -66,7 +68,7 @@ def after_clock(start: npt.ArrayLike, clock: npt.ArrayLike, q: float, pull: floa
     return np.where(x > 0, end, x)
 
 
-@np.errstate(divide="ignore")
+@closed_form
 def elapsed_clock(start: npt.ArrayLike, end: npt.ArrayLike, q: float, pull: float = 0.0) -> Floats:
     """The clock between two sizes of an activation, S2 (6):
 
@@ -80,6 +82,7 @@ def elapsed_clock(start: npt.ArrayLike, end: npt.ArrayLike, q: float, pull: floa
     return flow + (q - 1) * (q - 2) / 4 * pull * np.log(x / x_0) if pull else flow
 
 
+@closed_form
 def outcome_ratio(signal_start: float, noise_starts: npt.ArrayLike, *, snr: float, q: float) -> float:
     """SNR^2 sum_i b_0i^(2-q) / a_0^(2-q), the pull there is over the pull it takes: S2 (7).
 
@@ -87,14 +90,15 @@ def outcome_ratio(signal_start: float, noise_starts: npt.ArrayLike, *, snr: floa
     otherwise every sample is memorised. It is n_j SNR^2 (a_0/b_0)^(q-2) with the power mean b_0 of S4.
 
     signal_start : a_0 = max_r j <w_jr, mu>, 0 if <= 0; noise_starts : b_0i = max_r <w_jr, xi_i> of the class;
-    one <= 0 is never memorised, and pulls for ever. snr : |mu| / (sigma_p sqrt(d)); q : > 2.
+    one <= 0 is never memorised, and pulls for ever; without any sample nothing pulls, and it is 0.
+    snr : |mu| / (sigma_p sqrt(d)), > 0 if a_0 is; q : > 2.
     """
     starts = np.asarray(noise_starts, dtype=np.float64)
     if not signal_start > 0:
         return 0.0
     if (starts <= 0).any():
         return math.inf
-    return float(snr**2 * np.sum(starts ** (2 - q)) / signal_start ** (2 - q))
+    return float(snr**2 * np.sum((signal_start / starts) ** (q - 2)))
 
 
 # ------------------------------------------------------------------ the run to a training loss
@@ -108,6 +112,7 @@ class Fit(NamedTuple):
     tops: Floats
 
 
+@closed_form
 def time_to_loss(
     starts: Sequence[npt.ArrayLike],
     pulls: Sequence[float],
@@ -130,8 +135,15 @@ def time_to_loss(
     starts : (G,) of (m,) activations at the start, of which those > 0 count; pulls : (G,)
     eta s q |mu|^2 n_j / (n m) of a class, eta s q |xi_i|^2 / (n m) of a sample; shares : (G,) of the samples;
     loss : below log(2) times the smallest share; q : > 2; scale : s/m.
+
+    Raises ValueError for another loss, and for a group that never moves: no activation, or no pull, above 0.
     """
     from scipy.optimize import brentq
+
+    if not 0 < loss < math.log(2) * min(shares):
+        raise ValueError(f"loss is {loss}, expected it between 0 and log 2 times the smallest share")
+    if not all(pull > 0 and np.max(x) > 0 for x, pull in zip(starts, pulls, strict=True)):
+        raise ValueError("a group has no activation or no pull above 0: it never fits its samples")
 
     curves = [
         _curve(np.asarray(x, np.float64), p, loss, q, scale) for x, p in zip(starts, pulls, strict=True)
@@ -146,6 +158,10 @@ def time_to_loss(
     times = np.linspace(0.0, max(float(c[0][-1]) for c in curves), 100)
     losses = np.dot(shares, np.logaddexp(0.0, -np.stack([np.interp(times, c[0], c[1]) for c in curves])))
     after = max(1, int(np.argmax(losses <= loss)))
+    if not losses[after] <= loss < losses[0]:
+        raise ValueError(
+            f"loss is {loss}, expected it above what can be resolved and below that of the start"
+        )
     at = float(brentq(excess, times[after - 1], times[after], xtol=1e-9))
     tops = np.array([np.interp(at, c[0], c[2]) for c in curves])
     return Fit(math.exp(at), margins(at), tops)
@@ -155,6 +171,8 @@ def _curve(x: Floats, pull: float, loss: float, q: float, scale: float) -> tuple
     """log t, f and x of one group on a grid of x, by the trapezoidal rule in log x."""
     start = np.sort(x[x > x.max() / 2])[::-1]  # the others do not even double: S2 (3)
     end = ((10 - math.log(loss)) / scale) ** (1 / q)
+    if not start[0] < end < math.inf:
+        raise ValueError(f"an activation starts at {start[0]:g}, where its samples are fitted already")
     log_top = math.log(start[0]) + math.log(end / start[0]) * np.linspace(0.0, 1.0, _POINTS)
     top = np.exp(log_top)
     clock = elapsed_clock(start[0], top, q)
@@ -170,6 +188,7 @@ def _curve(x: Floats, pull: float, loss: float, q: float, scale: float) -> tuple
 # ------------------------------------------------------------------ test loss and error
 
 
+@closed_form
 def learned_test_loss(margins: npt.ArrayLike) -> float:
     """Mean of log(1 + e^(-f)) over both signals, S2 (13): test noise does not move f where d -> infinity.
 
@@ -178,6 +197,7 @@ def learned_test_loss(margins: npt.ArrayLike) -> float:
     return float(np.mean(np.logaddexp(0.0, -np.asarray(margins, dtype=np.float64))))
 
 
+@closed_form
 def loss_bound(train_loss: float, samples: int) -> float:
     """6 eps + exp(-n^2), the bound of Cao et al. 4.3 and Zhang and Cao 4.2: S2 (14).
 
@@ -186,6 +206,7 @@ def loss_bound(train_loss: float, samples: int) -> float:
     return 6 * train_loss + math.exp(-(samples**2))
 
 
+@closed_form
 def along_test_error(filters_ratio: float, level: float) -> float:
     """Test error of one filter a sign along +-mu where noise is not projected off mu: S2 (18).
 
@@ -196,6 +217,8 @@ def along_test_error(filters_ratio: float, level: float) -> float:
     """
     from scipy.special import ndtr
 
+    if filters_ratio == 0 and level > 0:  # one filter alone: right where noise does not turn the signal
+        return 0.25
     return float(ndtr(-filters_ratio * level) + ndtr(-level / filters_ratio)) / 2
 
 
@@ -204,6 +227,7 @@ def _moment(power: float) -> float:
     return 2 ** (power / 2) * math.gamma((power + 1) / 2) / (2 * math.sqrt(math.pi))
 
 
+@closed_form
 def memorised_test_loss(signals: npt.ArrayLike, noise_size: float, filters: int, q: float) -> float:
     """How far the test loss is below log 2 when nothing but noise was fitted: S3 (6).
 
@@ -216,28 +240,50 @@ def memorised_test_loss(signals: npt.ArrayLike, noise_size: float, filters: int,
     return float(np.mean(np.asarray(signals, dtype=np.float64))) / 2 - square / 8
 
 
+@closed_form
 def noisy_test_error(signals: npt.ArrayLike, noise_size: float, filters: int, q: float) -> float:
     """Test error where filters hold none of the fresh noise, (1/2) sum_j P(N > S_j): S2 (15), S3 (7).
 
     signals, noise_size, filters, q : as for ``memorised_test_loss``. 1/2 less the noise's density times
     the signal if that is small.
     """
-    tails = noise_output_tail(np.asarray(signals, dtype=np.float64) / noise_size, filters, q)
-    return float(np.mean(tails))
+    margins = np.asarray(signals, dtype=np.float64)
+    values = np.where(margins == 0, 0.0, margins / noise_size)  # also where there is no noise
+    return float(np.mean(noise_output_tail(values, filters, q)))
 
 
+@closed_form
 def noise_output_tail(values: npt.ArrayLike, filters: int, q: float) -> Floats:
     """P(D > x), D = sum of max(0, g_r)^q over m Gaussians less that over m others: S2 (16).
 
     By inversion of the characteristic function |phi|^(2m), phi = E exp(i t max(0, g)^q), |phi| -> 1/2:
         P(D > x) = 1/2 - (1/pi) int_0^inf sin(t x)/t (|phi|^(2m) - 4^(-m)) dt - sign(x) 4^(-m)/2;
-    4^(-m) is the atom at 0, all filters silent. values : x, any shape; filters : m; q : power.
+    4^(-m) is the atom at 0, all filters silent. Beyond 12 standard deviations of D, where the nodes do not
+    resolve sin(t x), one filter alone is that large: m Phi(-x^(1/q)), below 1e-6.
+    values : x, any shape; filters : m; q : power.
     """
+    from scipy.special import ndtr
+
     times, weights, transform = _transform(filters, float(q))
     x = np.asarray(values, dtype=np.float64)
-    smooth = np.sin(x[..., None] * times) / times @ (weights * transform) / math.pi
-    tail: Floats = 0.5 - smooth - np.sign(x) * 4.0**-filters / 2
-    return tail
+    far = np.abs(x) > _FAR * _deviation(filters, q)
+    near = np.where(far, 0.0, x)
+    smooth = np.sin(near[..., None] * times) / times @ (weights * transform) / math.pi
+    rare = np.minimum(0.5, filters * ndtr(-(np.abs(x) ** (1 / q))))
+    tail: Floats = np.where(
+        far,
+        np.where(x > 0, rare, 1 - rare),
+        0.5 - smooth - np.sign(x) * 4.0**-filters / 2,
+    )
+    return np.clip(tail, 0.0, 1.0)
+
+
+_FAR = 12.0
+
+
+def _deviation(filters: int, q: float) -> float:
+    """Standard deviation of D, S2 (16)."""
+    return math.sqrt(2 * filters * (_moment(2 * q) - _moment(q) ** 2))
 
 
 @lru_cache(maxsize=1)
@@ -253,7 +299,7 @@ def _transform(filters: int, q: float) -> tuple[Floats, Floats, Floats]:
     nodes, weights = _legendre()
     g, mass = 4 * (nodes + 1), 4 * weights
     mass = mass * np.exp(-(g**2) / 2) / math.sqrt(2 * math.pi)
-    size = math.sqrt(2 * filters * (_moment(2 * q) - _moment(q) ** 2))
+    size = _deviation(filters, q)
     log_t, step = np.linspace(math.log(1e-4 / size), math.log(20.0), 500, retstep=True)
     times = np.exp(log_t)
     phase = np.multiply.outer(times, g**q)

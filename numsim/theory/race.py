@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .powers import power
+from .powers import closed_form, power
 
 __all__ = ["Race", "critical_ratio", "delayed_signal_time", "noise_power_mean", "race", "steps_to_reach"]
 
@@ -33,6 +33,7 @@ class Race(NamedTuple):
         return "signal" if self.ratio > 1 else "noise"
 
 
+@closed_form
 def race(
     *,
     signal_start: float,
@@ -76,23 +77,30 @@ def race(
     return Race(signal, noise, noise / signal if signal > 0 else math.inf)
 
 
+@closed_form
 def steps_to_reach(level: float, *, start: float, blow_up: float, q: float, feedback: float = 0.0) -> float:
     """Steps of gradient descent from a_0 = ``start`` to a = ``level``, S1 (10).
 
     t = T (1 - (a_0/a)^(q-2)) + (q-1)/2 log(a/a_0) + (q-2)/4 F T a_0^(q-2) (a^2 - a_0^2):
     the flow, that descent in steps is slower, and that the pull |l'| < 1/2 falls as the output F a^q grows.
 
-    level : a >= a_0; blow_up : T of ``race``; q : activation power, > 2.
+    level : a >= a_0 > 0; blow_up : T of ``race`` (inf: no step leads anywhere); q : activation power, > 2.
     feedback : F = s/m, with label flips times (kept + flipped) / (kept - flipped) for the signal. 0: steps
         of full pull, which S1 (11) adds up.
     """
     _check(q)
-    growth = math.log(level / start)
+    if not 0 < start <= level < math.inf:
+        raise ValueError(f"start is {start} and level is {level}, expected numbers with 0 < start <= level")
+    if math.isinf(blow_up):  # without pull
+        return 0.0 if level == start else math.inf
+    rise = (level - start) / start  # exact up to level = 2 start, where a quotient has lost its digits
+    growth = math.log1p(rise) if rise <= 1 else math.log(level / start)
     flow = blow_up * -math.expm1(-(q - 2) * growth)
-    slack = (q - 2) / 4 * feedback * blow_up * start ** (q - 2) * (level**2 - start**2)
+    slack = (q - 2) / 4 * feedback * blow_up * start ** (q - 2) * (level - start) * (level + start)
     return float(flow + (q - 1) / 2 * growth + slack)
 
 
+@closed_form
 def delayed_signal_time(signal_time: float, noise_times: npt.ArrayLike) -> float:
     """When the signal blows up, given that memorised samples stop pulling: S1 (12); inf: never.
 
@@ -110,24 +118,35 @@ def delayed_signal_time(signal_time: float, noise_times: npt.ArrayLike) -> float
     return math.inf
 
 
+@closed_form
 def noise_power_mean(noise_starts: npt.ArrayLike, q: float) -> float:
     """The b_0 that decides fine-tuning: the power mean (mean_i b_0i^(2-q))^(1/(2-q)), S4 (2).
 
-    noise_starts : b_0i = max_r <w_jr, xi_i>, one a sample of the class, positive; q : activation power, > 2.
+    noise_starts : b_0i = max_r <w_jr, xi_i>, one a sample of the class; q : activation power, > 2.
+    A sample with b_0i <= 0 is never memorised: with one the mean is 0, and any signal is learned in the end.
     """
     _check(q)
     starts = np.asarray(noise_starts, dtype=np.float64)
-    return float(np.mean(starts ** (2 - q)) ** (1 / (2 - q)))
+    if not starts.size:
+        raise ValueError("noise_starts is empty, expected at least one sample of the class")
+    if starts.min() <= 0:
+        return 0.0
+    mean = float(np.mean(starts ** (2 - q)))
+    if not 0 < mean < math.inf:  # in units of the smallest, by which they are apart
+        least = float(starts.min())
+        return least * float(np.mean((starts / least) ** (2 - q)) ** (1 / (2 - q)))
+    return float(mean ** (1 / (2 - q)))
 
 
+@closed_form
 def critical_ratio(class_samples: float, snr: float, q: float) -> float:
     """Signal ratio a_0 / b_0 above which fine-tuning learns a class: (n_j SNR^2)^(-1/(q-2)), S4 (3).
 
     class_samples : n_j, of the smaller class if both are to be learned; snr : |mu| / (sigma_p sqrt(d));
-    q : activation power, > 2.
+    q : activation power, > 2. inf where there is no sample, or no signal: no start is enough.
     """
     _check(q)
-    return float((class_samples * snr**2) ** (-1 / (q - 2)))
+    return power(class_samples * snr**2, -1 / (q - 2))
 
 
 def _check(q: float) -> None:

@@ -16,6 +16,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from .powers import closed_form
+
 __all__ = [
     "coefficient_balance",
     "derivative_bound",
@@ -32,6 +34,7 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 
 
+@closed_form
 def memorisation_speed(
     active: npt.ArrayLike,
     *,
@@ -52,6 +55,15 @@ def memorisation_speed(
     return speed
 
 
+def _speeds(speed: npt.ArrayLike) -> Floats:
+    """c_i as an array; ValueError for what is none."""
+    c = np.asarray(speed, dtype=np.float64)
+    if not (c.size and (c >= 0).all() and np.isfinite(c).all()):
+        raise ValueError(f"speed is {speed!r}, expected at least one sample's, finite and >= 0")
+    return c
+
+
+@closed_form
 def memorised_margin(steps: npt.ArrayLike, speed: npt.ArrayLike) -> Floats:
     """F(t) of a sample that starts at F = 0: F + e^F = 1 + c t, hence F = log omega(1 + c t), K1 (4).
 
@@ -64,20 +76,23 @@ def memorised_margin(steps: npt.ArrayLike, speed: npt.ArrayLike) -> Floats:
     return margin
 
 
+@closed_form
 def memorised_loss(steps: float, speed: npt.ArrayLike) -> float:
     """Training loss after t steps, mean over i of log(1 + e^(-F_i)): K1 (5).
 
     steps : t; speed : (n,) c_i.
     """
-    return float(np.mean(np.log1p(np.exp(-memorised_margin(steps, speed)))))
+    return float(np.mean(np.log1p(np.exp(-memorised_margin(steps, _speeds(speed))))))
 
 
+@closed_form
 def memorisation_steps(target_loss: float, speed: npt.ArrayLike) -> float:
     """Steps of gradient descent to a training loss epsilon: the root of K1 (5), less K1 (7)'s shift.
 
     t = mean(1/c_i) / epsilon (1 + O(epsilon log(1/epsilon))), of which gradient descent saves
     log(1/(2 epsilon)) / 2 steps, because each is taken with the pull at its beginning.
-    target_loss : epsilon, below log 2; speed : (n,) c_i > 0.
+    target_loss : epsilon, below log 2; speed : (n,) c_i >= 0. inf where samples of speed 0 keep the loss
+    above it, or the time exceeds float64.
 
     Raises ValueError for a target that the start already meets.
     """
@@ -85,12 +100,20 @@ def memorisation_steps(target_loss: float, speed: npt.ArrayLike) -> float:
         raise ValueError(f"target_loss is {target_loss}, expected a number between 0 and log 2")
     from scipy.optimize import brentq
 
-    inverse = 1 / np.asarray(speed, dtype=np.float64)
-    high = float(np.max(inverse)) * 2 / target_loss  # F + e^F = 1 + c t gives e^-F < 2 / (c t) from 0 on
-    flow = brentq(lambda t: memorised_loss(t, 1 / inverse) - target_loss, 0.0, high, xtol=1e-9 * high)
-    return float(flow) - math.log(1 / (2 * target_loss)) / 2
+    c = _speeds(speed)
+    moving, still = c[c > 0], float(np.mean(c == 0))
+    left = target_loss - still * math.log(2)
+    if not left > 0:
+        return math.inf
+    # F + e^F = 1 + c t gives e^-F < 2 / (c t) from 0 on.
+    high = float(np.max(1 / moving)) * 2 * (1 - still) / left
+    if math.isinf(high):
+        return math.inf
+    flow = brentq(lambda t: memorised_loss(t, c) - target_loss, 0.0, high, xtol=1e-9 * high)
+    return max(0.0, float(flow) + math.log(2 * target_loss) / 2)
 
 
+@closed_form
 def inverse_active(filters: int, *, kicked: bool = False) -> float:
     """beta = E[m/k], k > 0 the active ones of a sample's m filters: K1 (8), and after a kick K2 (8).
 
@@ -112,6 +135,7 @@ def inverse_active(filters: int, *, kicked: bool = False) -> float:
     return float(weights @ (share @ (filters / k)) / np.sum(weights @ share))
 
 
+@closed_form
 def coefficient_balance(active: npt.ArrayLike, margins: npt.ArrayLike, agreement: npt.ArrayLike) -> float:
     """gamma / sum_i rho_i in units of SNR^2, both averaged over the filters of their sign: K2 (4).
 
@@ -123,21 +147,23 @@ def coefficient_balance(active: npt.ArrayLike, margins: npt.ArrayLike, agreement
     return float(np.sum(gained) / np.sum(F))
 
 
+@closed_form
 def derivative_ratio(steps: float, speed: npt.ArrayLike) -> float:
     """max over i, k of l'_i / l'_k after t steps: K2 (5).
 
     (1 + omega(1 + max c t)) / (1 + omega(1 + min c t)), from 1 to nearly max c / min c.
     steps : t; speed : (n,) c_i.
     """
-    pull = 1 / (1 + np.exp(memorised_margin(steps, speed)))
+    pull = 1 / (1 + np.exp(memorised_margin(steps, _speeds(speed))))
     return float(np.max(pull) / np.min(pull))
 
 
+@closed_form
 def derivative_bound(speed: npt.ArrayLike) -> float:
     """What that ratio never exceeds, (max c / min c)^e with e = 1.0175: K2 (6). Its limit has e = 1.
 
     e is the greatest elasticity of 1 + omega(1 + x) in x, omega (omega + log omega - 1) / (1 + omega)^2.
-    speed : (n,) c_i.
+    speed : (n,) c_i; inf where one sample never moves and another does.
     """
     from scipy.optimize import minimize_scalar
 
@@ -146,10 +172,11 @@ def derivative_bound(speed: npt.ArrayLike) -> float:
         return omega * (omega + log_omega - 1) / (1 + omega) ** 2
 
     top = minimize_scalar(lambda u: -elasticity(u), bounds=(0.0, 20.0), method="bounded")
-    c = np.asarray(speed, dtype=np.float64)
+    c = _speeds(speed)
     return float((np.max(c) / np.min(c)) ** elasticity(float(top.x)))
 
 
+@closed_form
 def relu_signal(*, majority: float, own: float, snr: float, dim: float, inverse: float) -> float:
     """x, the signal margin in units of the noise of one output on a test sample: K1 (11).
 
@@ -161,6 +188,7 @@ def relu_signal(*, majority: float, own: float, snr: float, dim: float, inverse:
     return inverse * majority * snr**2 * math.sqrt(dim / own)
 
 
+@closed_form
 def relu_test_error(
     signal: float,
     *,
@@ -194,7 +222,7 @@ def relu_test_error(
     )
     gap = signal + mean[0][:, None] - mean[1]
     noise = np.sqrt((spread[0][:, None] + spread[1]) / m) + 1e-9
-    wrong = float(weights @ ndtr(-gap / noise) @ weights)
+    wrong = min(1.0, float(weights @ ndtr(-gap / noise) @ weights))  # weights add up to 1 but for round-off
     return flip_probability + (1 - 2 * flip_probability) * wrong
 
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from .powers import closed_form
+
 __all__ = [
     "Spectrum",
     "eigenvector_ratio",
@@ -54,6 +56,7 @@ class _Edge(NamedTuple):
     unprojected: float
 
 
+@closed_form
 def power_unit(*, learning_rate: float, temperature: float, sigma_p: float, dim: int, samples: int) -> float:
     """u = (eta/tau) sigma_p^2 d / n0, the unit of the power matrix's spectrum (growth per step): P2 (1).
 
@@ -106,6 +109,7 @@ def _argument(kappa: float, c: float, a: float, projected: bool) -> float:
     return (1 + a) / (ahead + root) if ahead >= 0 else (root - ahead) / (2 * (k - c))
 
 
+@closed_form
 def spectrum(kappa: float, aspect: float = 0.0, overlap: float = 0.0, *, projected: bool = True) -> Spectrum:
     """Limits of the power matrix's spectrum as n0, d -> infinity.
 
@@ -133,14 +137,14 @@ def spectrum(kappa: float, aspect: float = 0.0, overlap: float = 0.0, *, project
 
     Raises
     ------
-    ValueError : arguments out of range or not finite.
+    ValueError : arguments out of range or not finite. What exceeds float64 is inf.
 
     Source: theory.md P2 and P6. Corrections are of order 1/n0, the edge's n0^(-2/3).
     """
     kappa, c, a = _checked(kappa, aspect, overlap)
     if c == 0:
         top = 2 * kappa + 1 + a
-        return Spectrum(top, 1 + a, 2 * kappa / top, 0.0)
+        return Spectrum(top, 1 + a, 2 * kappa / top if math.isfinite(top) else 1.0, 0.0)
     bulk = _edge(c, a)
     threshold = bulk.projected if projected else bulk.unprojected
     below = Spectrum(bulk.value, bulk.value, 0.0, threshold)
@@ -173,9 +177,11 @@ def eigenvector_ratio(
     kappa, c, a = _checked(kappa, aspect, overlap)
     if kappa <= spectrum(kappa, c, a, projected=projected).threshold:
         return math.nan
-    return 1 / _argument(kappa, c, a, projected)
+    x = _argument(kappa, c, a, projected)
+    return 1 / x if x > 0 else math.inf
 
 
+@closed_form
 def finite_edge(samples: int, aspect: float, overlap: float = 0.0) -> float:
     """Mean of the largest bulk eigenvalue at n0 samples: P2 (8) and P6 (6).
 
@@ -185,10 +191,13 @@ def finite_edge(samples: int, aspect: float, overlap: float = 0.0) -> float:
     """
     _, c, a = _checked(0.0, aspect, overlap)
     bulk, r = _edge(c, a), math.sqrt(c)
+    if math.isinf(bulk.value):
+        return math.inf
     gamma = (1 + a) * (r + bulk.t) / bulk.t * r * (r + bulk.t**3 - bulk.q**3) ** (1 / 3)
     return float(bulk.value + _TRACY_WIDOM_MEAN * gamma * samples ** (-2 / 3))
 
 
+@closed_form
 def lowest_eigenvalue(aspect: float = 0.0, overlap: float = 0.0) -> float:
     """lambda_min: that of the all-ones mode, P2 (19) and P6 (12), or the lower edge of the bulk.
 
@@ -203,6 +212,7 @@ def lowest_eigenvalue(aspect: float = 0.0, overlap: float = 0.0) -> float:
     return -_edge(c, -a).value if a < 1 else 2 * (math.sqrt(c) - 1) ** 2
 
 
+@closed_form
 def imbalanced_spectrum(kappa: float, imbalance: float) -> Spectrum:
     """The spectrum at mean label ybar = ``imbalance``, d >> n0 and ideal views: P2 (20).
 
@@ -213,7 +223,7 @@ def imbalanced_spectrum(kappa: float, imbalance: float) -> Spectrum:
     """
     from scipy.optimize import brentq
 
-    kappa, _, _ = _checked(kappa, 0.0, 0.0)
+    kappa = _check("kappa", kappa, 0.0, 1e100, "a number from 0 to 1e100: it is cubed")
     largest = math.nextafter(1.0, 0.0)  # labels all equal: two eigenvalues cross, nothing is learnt
     s = _check("imbalance", imbalance, -largest, largest, "a mean label inside (-1, 1)") ** 2
     ideal = 1 + 2 * kappa
@@ -229,6 +239,7 @@ def imbalanced_spectrum(kappa: float, imbalance: float) -> Spectrum:
     return Spectrum(top, 1.0, alignment, 0.0)
 
 
+@closed_form
 def fresh_view_spectrum(kappa: float, overlap: float = 0.0) -> Spectrum:
     """The same for the mean of A over views that are drawn anew at every step, d >> n0: P6 (13).
 
@@ -241,5 +252,5 @@ def fresh_view_spectrum(kappa: float, overlap: float = 0.0) -> Spectrum:
     off = (1 + a) * math.sqrt(kappa)
     length = math.hypot(kappa - a, off)
     gap = length + kappa - a if kappa >= a else off * (off / (length + a - kappa))  # lambda_1 - 2 a
-    alignment = (gap / math.hypot(gap, off)) ** 2 if kappa > 0 else 0.0
+    alignment = (gap / math.hypot(gap, off)) ** 2 if kappa > 0 and gap < math.inf else float(kappa > 0)
     return Spectrum(2 * a + gap, 2 * a, alignment, 0.0)
