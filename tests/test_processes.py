@@ -50,7 +50,7 @@ def test_a_checkout_finds_its_derivations_without_an_install(elsewhere: bool, tm
         "print(numsim.derivations.__file__, above, *sorted(builtin()))\n"
     )
     where = {"cwd": tmp_path, "path": clone} if elsewhere else {"cwd": clone, "path": None}
-    done = _python("-c", code, **where)  # type: ignore[arg-type]
+    done = _python("-c", code, **where)
     expected = [str(clone / "derivations" / "__init__.py"), "numsim.derivations", *sorted(builtin())]
     assert (done.stdout.split(), done.stderr) == (expected, "")
 
