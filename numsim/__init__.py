@@ -12,6 +12,7 @@ Sources are quoted as "theory.md P2" (the statement of claims that this project 
 Zhang and Cao (arXiv 2409.18685), Cao et al. 2022 (arXiv 2202.06526), Kou et al. 2023 (arXiv 2303.04145).
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
     from .sweep.study import sweep
 
 __version__ = "0.1.0"
+
+# An installed package holds its derivations. In a checkout they are the folder beside it, which is found
+# without an install too: by python -m numsim, a script, a notebook, and the worker processes of each.
+_here = os.path.dirname(os.path.abspath(__file__))
+if not os.path.isdir(os.path.join(_here, "derivations")):
+    __path__.append(os.path.dirname(_here))
 
 _HOMES = {
     "Claim": "claims",

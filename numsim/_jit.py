@@ -1,76 +1,199 @@
-"""The only file that imports Numba: one place decides every compile option.
+"""The only file that imports Numba: one place decides every compile option, and where compiled code is kept.
 
 ``nogil``                   runs of an ensemble share the cores as threads.
 ``error_model="numpy"``     division by zero gives inf or NaN as in NumPy; statuses report it.
-``cache``                   the first call after an install compiles (10-20 s), later ones load.
 no ``fastmath``             it makes isnan(nan) False and lets sums depend on the machine.
 no ``parallel``             its reductions depend on the number of threads.
 
-Numba's disk cache looks at a kernel's own file only: after an edit of what it calls elsewhere it would give
-the old result. Here an entry is valid as long as no file with kernels has changed.
+The first call after an install compiles (10-20 s), later ones load. Nothing is written into the package: pip
+leaves behind what it did not install, and the folder then hides a checkout. Compiled kernels are kept in the
+user's cache folder, or in NUMBA_CACHE_DIR, which installations, checkouts and machines share: a file is named
+by all that its code depends on, so none is ever stale. (Numba's own index looks at the file of a kernel, not
+at what it calls in others; and of two processes that compile different signatures at once, one may find the
+code of the other under the name of its own.)
 """
 
 import functools
+import hashlib
+import os
+import shutil
+import sys
+import sysconfig
+import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import llvmlite  # type: ignore[import-untyped]
 import llvmlite.binding  # type: ignore[import-untyped]
 import numba
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba.core import cgutils
+from numba.core import caching, cgutils
 from numba.extending import get_cython_function_address, intrinsic
+from numba.misc.appdirs import AppDirs
 
 Floats = npt.NDArray[np.float64]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+_interpreted: bool = numba.config.DISABLE_JIT  # type: ignore[attr-defined]
 
 
 def kernel(function: Function) -> Function:
-    """Compile ``function``, cached on disk where a cache directory can be written.
+    """Compile ``function``, cached on disk where a cache folder can be written.
 
-    A directory that cannot be written (a read-only install, a full disk) costs a compilation per
-    process and a warning, never a crash.
+    A folder that cannot be written (a read-only home, a full disk) costs a compilation per process and a
+    warning, never a crash.
     """
-    try:
-        compiled = numba.njit(cache=True, **_OPTIONS)(function)
-    except RuntimeError as error:  # Numba: "cannot cache function ...: no locator available"
-        _warn(error)
-        compiled = numba.njit(**_OPTIONS)(function)
-    cache: Any = getattr(compiled, "_cache", None)  # absent under NUMBA_DISABLE_JIT=1
-    if hasattr(cache, "save_overload"):
-        if hasattr(cache, "_cache_file"):
-            cache._cache_file._source_stamp = _sources()
-        cache.save_overload = _forgiving(cache.save_overload, cache.cache_path)
-        load = _forgiving(cache.load_overload, cache.cache_path)
-        cache.load_overload = _announcing(load, function.__name__)
+    compiled: Any = numba.njit(**_OPTIONS)(function)
+    if not _interpreted:
+        try:
+            compiled._cache = _Cache(function)
+        except RuntimeError as error:
+            _warn(error)
     return compiled  # type: ignore[no-any-return]
 
 
+_PACKAGE = Path(__file__).parent
+_SWITCHES = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "ENABLE_AVX", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
+"""Settings of Numba (NUMBA_OPT, ...) that change the code it makes."""
+
+_VERSIONS = 16  # that are kept, those used last: a few megabytes each
+_DAY = 86400.0  # seconds
+
+
 @functools.cache
-def _sources() -> tuple[tuple[str, int, int], ...]:
-    """Name, time of change and size of every file that a kernel may depend on."""
-    here = Path(__file__)
-    files = sorted([here, *(here.parent / "_kernels").glob("*.py")])
-    return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
+def _version() -> str:
+    """A name for what all kernels depend on: every file with kernels, what compiles them, and how."""
+    sources = [Path(__file__), *sorted((_PACKAGE / "_kernels").glob("*.py"))]
+    parts: list[object] = [(path.name, path.read_bytes()) for path in sources]
+    parts += [sys.version, numba.__version__, llvmlite.__version__, np.__version__]
+    parts += [_OPTIONS, [getattr(numba.config, name, None) for name in _SWITCHES]]
+    return _digest(parts)
 
 
-def _forgiving(access: Callable[..., Any], folder: str) -> Callable[..., Any]:
-    """The same access to the cache in ``folder``, with an error turned into a warning."""
+def _digest(parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:20]
 
-    def guarded(*args: Any) -> Any:
+
+@functools.cache
+def _stamp(file: str) -> str:
+    """What a kernel in ``file`` depends on; tests have kernels of their own."""
+    return _digest((_version(), Path(file).read_bytes()))
+
+
+@functools.cache
+def _folder() -> Path:
+    """Where compiled kernels of this version are; RuntimeError where there is no place for them.
+
+    In NUMBA_CACHE_DIR or what the platform has for it (XDG_CACHE_HOME, ~/.cache, ~/Library/Caches, ...).
+    """
+    given = numba.config.CACHE_DIR  # type: ignore[attr-defined]
+    base = Path(given, "numsim").absolute() if given else Path(AppDirs("numsim", False).user_cache_dir)
+    if not base.is_absolute():  # where nobody knows the user's home, ~ is left as it is
+        raise RuntimeError("the user has no home")
+    folder = base / "kernels" / _version()
+    with suppress(OSError):
+        _use(folder)
+    with suppress(OSError):
+        _clear_package()
+    return folder
+
+
+def _use(folder: Path) -> None:
+    """Note the day a version is used; for a new one, drop those not used for longest."""
+    if folder.is_dir():
+        if time.time() - folder.stat().st_mtime > _DAY:
+            os.utime(folder)
+        return
+    folder.mkdir(parents=True)
+    versions = sorted(folder.parent.iterdir(), key=lambda path: path.stat().st_mtime)
+    for old in versions[:-_VERSIONS]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _clear_package() -> None:
+    """Remove what numsim once cached inside the package, which an uninstall left behind if it was run."""
+    for package in (_PACKAGE, Path(sysconfig.get_path("purelib"), "numsim")):
+        for left in package.glob("_kernels/__pycache__/*.nb[ic]"):
+            left.unlink()
+        if package.is_dir() and not (package / "__init__.py").exists():
+            for folder in ("_kernels/__pycache__", "_kernels", "__pycache__", "."):
+                with suppress(FileNotFoundError):
+                    (package / folder).rmdir()
+
+
+class _Locator(caching._CacheLocator):
+    """One folder for the kernels of a version."""
+
+    def __init__(self, function: Callable[..., Any], file: str) -> None:
+        self._py_file = file
+        self._line = function.__code__.co_firstlineno
+
+    @classmethod
+    def from_function(cls, function: Callable[..., Any], file: str) -> "_Locator":
+        return cls(function, file)
+
+    def get_cache_path(self) -> str:
+        return str(_folder())
+
+    def get_source_stamp(self) -> str:
+        return _stamp(self._py_file)
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+
+class _Files(caching.CompileResultCacheImpl):
+    _locator_classes = [_Locator]  # noqa: RUF012
+
+
+class _Entries(caching.IndexDataCacheFile):
+    """A file for each signature of a kernel, type of CPU and version: no index that two could write."""
+
+    def load(self, key: object) -> Any:
+        with suppress(FileNotFoundError):
+            return self._load_data(self._entry(key))
+        return None
+
+    def save(self, key: object, data: object) -> None:
+        self._save_data(self._entry(key), data)
+
+    def _entry(self, key: object) -> str:
+        return f"{self._index_name.removesuffix('.nbi')}.{_digest((key, self._source_stamp))}.nbc"
+
+
+class _Cache(caching.FunctionCache):
+    """The compiled forms of a kernel on disk. An access that fails is a warning; a miss is told."""
+
+    _impl_class = _Files
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        stamp = _stamp(function.__code__.co_filename)
+        self._cache_file = _Entries(self.cache_path, self._impl.filename_base, stamp)
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        found = None
         try:
-            return access(*args)
-        except Exception as error:  # a damaged file raises whatever unpickling it comes upon
-            _warn(error, folder)
-            return None
+            found = super().load_overload(signature, target)
+        except OSError as error:
+            _warn(error, self.cache_path)
+        except Exception:  # a damaged file raises whatever unpickling it comes upon, and is replaced
+            pass
+        if found is None and _listener is not None:
+            _listener(self._py_func.__name__)
+        return found
 
-    return guarded
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        try:
+            super().save_overload(signature, compiled)
+        except Exception as error:
+            _warn(error, self.cache_path)
 
 
 COMPILING = "compiling kernels, once after an install (10 to 20 s): {}"
@@ -86,18 +209,6 @@ def compilation_told_to(listener: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         _listener = before
-
-
-def _announcing(load: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """The same look-up in the cache; a miss is told to whoever listens."""
-
-    def announced(*args: Any) -> Any:
-        found = load(*args)
-        if found is None and _listener is not None:
-            _listener(name)
-        return found
-
-    return announced
 
 
 _warned = False
@@ -171,7 +282,6 @@ def _multiply_interpreted(alpha: float, left: Floats, right: Floats, beta: float
     out[...] = product if beta == 0.0 else product + beta * out
 
 
-_interpreted: bool = numba.config.DISABLE_JIT  # type: ignore[attr-defined]
 multiply: Any = _multiply_interpreted if _interpreted else intrinsic(_call_dgemm)
 """out = alpha left @ right + beta out, in kernels: left (m, k), right (k, n), out (m, n).
 

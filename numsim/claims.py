@@ -16,7 +16,6 @@ by chance is bounded in ``numsim.comparison``.
 from __future__ import annotations
 
 import math
-import signal
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,6 +39,7 @@ from .comparison import (
     same_law,
     slope,
 )
+from .processes import cores, pool_settings, submit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -318,19 +318,15 @@ def verify_each(claims: Sequence[Claim], seed: int = 0, effort: str = "quick") -
     if len(claims) < 2:
         yield from (examine(claim, seed, effort) for claim in claims)
         return
-    from loky import ProcessPoolExecutor, as_completed, cpu_count
+    from loky import ProcessPoolExecutor, as_completed
 
-    executor = ProcessPoolExecutor(min(cpu_count(), len(claims)), initializer=_leave_interrupts_to_the_parent)
+    executor = ProcessPoolExecutor(min(cores(), len(claims)), **pool_settings())
     try:
-        running = {executor.submit(_findings, claim, seed, effort): claim for claim in claims}
+        running = {submit(executor, _findings, claim, seed, effort): claim for claim in claims}
         for future in as_completed(running):
             yield Evidence(running[future], *_collected(future))
     finally:
         executor.shutdown(kill_workers=True)
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _findings(claim: Claim, seed: int, effort: str) -> tuple[Outcome, Sequence[Control], float]:

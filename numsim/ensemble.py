@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +27,7 @@ from .blas import blas_threads
 from .config import Experiment
 from .experiment import Report, check_memory
 from .measures import ARMS, FAILED, PHYSICS, STATUSES, blank, measure_many, variables
-from .processes import cores, follow
+from .processes import cores, pool_settings
 from .replicates import portion_size
 from .versions import versions
 
@@ -151,7 +150,7 @@ def _in_processes(e: Experiment, seeds: Sequence[int], workers: int, batch: int)
 
     size = min(batch, -(-len(seeds) // (4 * workers)))  # a few batches each, for they end at different times
     batches = [seeds[k : k + size] for k in range(0, len(seeds), size)]
-    executor = get_reusable_executor(workers, timeout=_IDLE, initializer=follow, initargs=(os.getpid(),))
+    executor = get_reusable_executor(workers, timeout=_IDLE, **pool_settings())
     try:
         rows = [row for rows in executor.map(partial(_rows, e), batches) for row in rows]
     except BrokenProcessPool:  # somebody killed a worker

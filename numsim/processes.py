@@ -6,8 +6,15 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["cores", "follow"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor, Future
+
+__all__ = ["cores", "follow", "pool_settings", "safe_path", "submit"]
 
 
 def cores() -> int:
@@ -27,3 +34,50 @@ def follow(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+_SAFE = "PYTHONSAFEPATH"
+
+
+@contextmanager
+def safe_path() -> Iterator[None]:
+    """Interpreters started inside do not look for modules in the current folder.
+
+    Those of worker processes would (``python -m``, ``python -c``), and take a user's random.py there for the
+    library's. Where this process finds modules they are told when they have started.
+    """
+    before = os.environ.get(_SAFE)
+    os.environ[_SAFE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE]
+        else:
+            os.environ[_SAFE] = before
+
+
+def pool_settings() -> dict[str, Any]:
+    """What every pool of loky is made with: workers that ``follow`` this process, on a ``safe_path``."""
+    from multiprocessing import resource_tracker
+
+    from loky.backend import resource_tracker as loky_tracker
+
+    with safe_path():  # two interpreters that clean up after the workers, started with the first of them
+        loky_tracker.ensure_running()
+        if os.name == "posix":
+            resource_tracker.ensure_running()
+    return {"initializer": follow, "initargs": (os.getpid(),), "env": {_SAFE: "1"}}
+
+
+def submit(pool: Executor, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    """``pool.submit``, where a pool that a process has just died in gives a future that says so."""
+    from concurrent.futures import Future
+    from concurrent.futures.process import BrokenProcessPool
+
+    try:
+        return pool.submit(function, *arguments)
+    except BrokenProcessPool as error:
+        failed: Future[Any] = Future()
+        failed.set_exception(error)
+        return failed

@@ -44,14 +44,17 @@ def load_claims(path: Path) -> list[Claim]:
     if spec is None or spec.loader is None:
         raise ValueError(f"{path}: not a Python file; a claim is a module with a numsim Claim in it")
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.resolve().parent))  # a claim may import its neighbours
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)  # a claim may import its neighbours
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         sentence = " ".join(str(error).split())
         raise ValueError(f"{path}: cannot be imported: {type(error).__name__}: {sentence}") from error
     finally:
-        sys.path.pop(0)
+        sys.path.remove(folder)
+        if folder not in sys.path:  # also when it is checked, in another process: behind all others then
+            sys.path.append(folder)
     found = _claims(module)
     if not found:
         raise ValueError(f"{path}: holds no Claim; define one, e.g. CLAIM = numsim.Claim(id=..., ...)")

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from contextlib import ExitStack
 from typing import Any
 
 import distributed
 from distributed.scheduler import KilledWorker
 
 from ..faults import ConfigError, fault, show
+from ..processes import safe_path
 from .batches import Batch, Row, run_batch
 from .executors import Unreachable, WorkerDied
 
@@ -34,8 +36,10 @@ class Cluster:
     def __init__(self, address: str) -> None:
         """Raise ConfigError where nobody answers, or nobody works."""
         self._local: Any = None
+        self._lasting = ExitStack()
         try:
             if address == "local":
+                self._lasting.enter_context(safe_path())  # to the end: workers that die are started again
                 self._local = distributed.LocalCluster(threads_per_worker=1, dashboard_address=None)
                 address = self._local.scheduler_address
             self._client = distributed.Client(address, timeout=_CONNECT, set_as_default=False)
@@ -117,6 +121,7 @@ class Cluster:
             client.close(timeout=2)
         if self._local is not None:
             self._local.close(timeout=5)
+        self._lasting.close()
 
 
 def _tolerate(deaths: int, dask_scheduler: Any = None) -> int:

@@ -11,14 +11,13 @@ with it (or was beside one that did), ``Unreachable`` that there is nobody left 
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 from collections.abc import Collection
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Protocol
 
 from ..faults import ConfigError
-from ..processes import cores, follow
+from ..processes import cores, pool_settings, submit
 from .batches import Batch, Row, run_batch
 
 __all__ = ["Executor", "Here", "Processes", "Unreachable", "WorkerDied", "connect"]
@@ -106,9 +105,8 @@ class Processes:
         from loky import ProcessPoolExecutor
 
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(self.workers, initializer=follow, initargs=(os.getpid(),))
-        future: Future[list[Row]] = self._pool.submit(run_batch, batch)
-        return future
+            self._pool = ProcessPoolExecutor(self.workers, **pool_settings())
+        return submit(self._pool, run_batch, batch)
 
     def done(self, pending: Collection[Future[list[Row]]], timeout: float) -> list[Future[list[Row]]]:
         """Those that are finished."""
