@@ -279,11 +279,15 @@ def test_resolved_keeps_what_is_given() -> None:
         pretraining={"learning_rate": 0.5},
         finetuning={"learning_rate": 0.25},
     )
-    assert experiment.resolved() == experiment
+    assert experiment.resolved().as_dict() == experiment.as_dict()
 
 
 def test_without_pretraining_its_learning_rate_stays_out() -> None:
-    assert Experiment(pretraining={"samples": 0}).resolved().pretraining.learning_rate is None
+    direct = Experiment(pretraining={"samples": 0}).resolved()
+    assert direct.pretraining.learning_rate == 0
+    assert "learning_rate" not in direct.as_dict()["pretraining"]
+    given = Experiment(pretraining={"samples": 0, "learning_rate": 0.5}).resolved()
+    assert given.as_dict()["pretraining"]["learning_rate"] == 0.5
 
 
 def test_resolved_without_a_usable_formula(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,8 +368,9 @@ def test_extreme_settings_resolve_or_are_a_config_error(flat: dict[str, object])
         resolved = load(None, flat).resolved()
     except ConfigError:
         return
-    rates = (resolved.pretraining.learning_rate, resolved.finetuning.learning_rate)
-    assert all(rate is None or 0 < rate < math.inf for rate in rates)
+    assert 0 < resolved.finetuning.learning_rate < math.inf
+    assert 0 <= resolved.pretraining.learning_rate < math.inf
+    assert (resolved.pretraining.learning_rate == 0) == (resolved.pretraining.samples == 0)
 
 
 @settings(deadline=None, max_examples=30)
@@ -373,8 +378,9 @@ def test_extreme_settings_resolve_or_are_a_config_error(flat: dict[str, object])
 def test_resolving_twice_is_resolving_once(flat: dict[str, object]) -> None:
     once = load(None, flat).resolved()
     assert once.resolved() == once
-    assert once.finetuning.learning_rate is not None
-    assert (once.pretraining.learning_rate is None) == (once.pretraining.samples == 0)
+    assert once.finetuning.learning_rate > 0
+    assert (once.pretraining.learning_rate == 0) == (once.pretraining.samples == 0)
+    assert Experiment(**once.as_dict()).resolved() == once
 
 
 def test_parts_are_models_or_dicts() -> None:
