@@ -211,7 +211,7 @@ class Complete(Settings):
 
     @classmethod
     def of(cls, given: Settings, *off_record: str, **derived: Any) -> Self:
-        """These settings, those derived filled in; ``off_record`` are the names that ``as_dict`` leaves out."""
+        """These settings, the derived ones filled in; off_record : names that ``as_dict`` leaves out."""
         values = dict(given) | derived
         return cls.model_construct({*values}.difference(off_record), **values)
 
