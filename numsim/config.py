@@ -64,9 +64,9 @@ class Experiment(Settings):
     def __init__(self, /, **values: object) -> None:
         """Check every field and every rule between fields; raise `ConfigError` with all faults."""
         faults: list[str] = []
-        tables = nest(flatten(values, PARTS, faults), PARTS)
-        with all_faults(type(self), tables, faults):
-            super().__init__(**tables)
+        flat = flatten(values, PARTS, faults)
+        with all_faults(type(self), flat, faults):
+            super().__init__(**nest(flat, PARTS))
 
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
@@ -259,9 +259,9 @@ def flat_settings(experiment: Experiment) -> dict[str, object]:
 def compose(levels: Iterable[object], faults: Sequence[str] = ()) -> Experiment:
     """Return the experiment that levels (lowest first) give; ``faults`` were found on reading them."""
     found = list(faults)
-    tables = nest(merge([flatten(level, PARTS, found) for level in levels]), PARTS)
-    with all_faults(Experiment, tables, found, rules=not faults):
-        return Experiment.model_validate(tables)
+    flat = merge([flatten(level, PARTS, found) for level in levels])
+    with all_faults(Experiment, flat, found, rules=not faults):
+        return Experiment.model_validate(nest(flat, PARTS))
 
 
 def _broken_rules(e: Experiment) -> Iterator[InitErrorDetails]:

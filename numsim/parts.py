@@ -3,7 +3,7 @@
 Symbols are those of theory.md section 1. What is optional in the given parts is not in the resolved ones.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal, Self
 
@@ -40,35 +40,46 @@ def names(model: type[BaseModel]) -> list[str]:
 
 @contextmanager
 def all_faults(
-    model: type[BaseModel], tables: dict[str, Any], faults: list[str], part: str = "", rules: bool = True
+    model: type[BaseModel], flat: Mapping[str, Any], faults: list[str], part: str = "", rules: bool = True
 ) -> Iterator[None]:
-    """Raise what pydantic finds wrong with the tables, and the faults given, as one `ConfigError`.
+    """Raise all that pydantic finds wrong, and the faults given, as one `ConfigError`.
 
-    pydantic tries the rules between settings only where every setting is sound. So the tables are tried again
-    without the settings that are not: of the rules between the others, all that are broken are told at once.
-
-    part : name of the part that the tables are of, "" for an experiment; rules : whether to tell of rules.
+    flat : the settings by dotted name; part : the name of the part that the model is, "" for an experiment;
+    rules : whether to tell of broken rules between settings.
     """
     try:
         yield
     except ValidationError as error:
-        found = explain(error, names(model), part)
-        unsound = {one.settings[0] for one in found if not one.rule}
-        try:
-            model.model_validate(_without(unsound, tables))
-        except ValidationError as rest:
-            found += explain(rest, names(model), part)
-        faults += [one.line for one in found if not one.rule or (rules and not one.concerns(unsound))]
+        faults += _lines(error, model, flat, part, rules)
     if faults:
         raise ConfigError(*dict.fromkeys(faults))
 
 
-def _without(unsound: set[str], tables: dict[str, Any], part: str = "") -> dict[str, Any]:
-    return {
-        name: _without(unsound, value, f"{name}.") if isinstance(value, dict) and not part else value
-        for name, value in tables.items()
-        if f"{part}{name}" not in unsound
-    }
+def _lines(
+    error: ValidationError, model: type[BaseModel], flat: Mapping[str, Any], part: str, rules: bool
+) -> list[str]:
+    """The lines of all faults of settings, and of all broken rules between sound ones.
+
+    pydantic tries the rules only where every setting is sound. So it is asked again without those that are
+    not, until nothing but rules is left to say.
+    """
+    lines: list[str] = []
+    unsound: set[str] = set()
+    while True:
+        found = explain(error, names(model), part)
+        lines += [one.line for one in found if not one.rule or (rules and not one.concerns(unsound))]
+        named = {one.settings[0] for one in found if not one.rule} & flat.keys()
+        if not named:
+            return lines
+        unsound |= named
+        flat = {name: value for name, value in flat.items() if name not in named}
+        tables = nest(flat, PARTS)
+        try:
+            model.model_validate(tables.get(part, {}) if part else tables)
+        except ValidationError as left:
+            error = left
+        else:
+            return lines
 
 
 class Settings(BaseModel):
@@ -87,10 +98,9 @@ class Part(Settings):
     def __init__(self, /, **values: object) -> None:
         """Check every field; raise `ConfigError` with all faults."""
         name, faults = type(self).__name__.lower(), list[str]()
-        part = {name: type(self)}
-        table = nest(flatten({name: values}, part, faults), part).get(name, {})
-        with all_faults(type(self), table, faults, name):
-            super().__init__(**table)
+        flat = flatten({name: values}, {name: type(self)}, faults)
+        with all_faults(type(self), flat, faults, name):
+            super().__init__(**nest(flat, [name]).get(name, {}))
 
     # Without this mark pydantic would call __init__ also for a part of an experiment, and end at its faults.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
@@ -200,6 +210,10 @@ PARTS: dict[str, type[Part]] = {
 
 class Complete(Settings):
     """Settings of which none is open. pydantic's "set" fields are those on record, the rest follows."""
+
+    def __init__(self, /, **values: object) -> None:
+        """Refuse: what follows from what would not be known."""
+        raise TypeError("a resolved configuration is made by Experiment(...).resolved()")
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as nested plain dicts, ready for JSON, without what follows from the others.

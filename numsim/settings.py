@@ -1,6 +1,6 @@
 """Settings by dotted name: the kinds of value, tables to and from dotted names, one level on another.
 
-Nothing here knows which settings there are: the models of config.py say so.
+Nothing here but ``TWINS`` knows which settings there are: the models of parts.py and config.py say so.
 """
 
 from collections.abc import Callable, Container, Iterable, Mapping
