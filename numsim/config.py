@@ -26,7 +26,6 @@ from .parts import (
     Network,
     Pretraining,
     ResolvedData,
-    ResolvedEvaluation,
     ResolvedFinetuning,
     ResolvedNetwork,
     ResolvedPretraining,
@@ -145,7 +144,6 @@ class Resolved(Complete, Experiment):
     network: ResolvedNetwork
     pretraining: ResolvedPretraining
     finetuning: ResolvedFinetuning
-    evaluation: ResolvedEvaluation
 
     def resolved(self) -> "Resolved":
         """Return the experiment itself."""
@@ -176,7 +174,7 @@ class Resolved(Complete, Experiment):
                 learning_rate=0.0 if no_stage else _pretraining_rate(given),
             ),
             finetuning=ResolvedFinetuning.of(given.finetuning, learning_rate=_finetuning_rate(given)),
-            evaluation=ResolvedEvaluation.of(given.evaluation),
+            evaluation=Evaluation.model_construct(**dict(given.evaluation)),  # all of it on record
         )
 
 

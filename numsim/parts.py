@@ -22,7 +22,6 @@ __all__ = [
     "Part",
     "Pretraining",
     "ResolvedData",
-    "ResolvedEvaluation",
     "ResolvedFinetuning",
     "ResolvedNetwork",
     "ResolvedPretraining",
@@ -254,7 +253,3 @@ class ResolvedFinetuning(Complete, Finetuning):
     """`Finetuning` with its step size."""
 
     learning_rate: float
-
-
-class ResolvedEvaluation(Complete, Evaluation):
-    """`Evaluation`, which leaves nothing open."""
