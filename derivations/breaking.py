@@ -45,16 +45,14 @@ def rescaled_run(seed: int, factor: float, same_step: bool) -> tuple[Floats, tup
     }
     e = Experiment(**parts).resolved()
     rates = e.pretraining.learning_rate, e.finetuning.learning_rate
-    assert rates[0] is not None
-    assert rates[1] is not None
     if same_step:
-        e = e.replace({"finetuning.learning_rate": rates[1] * factor**2})
+        e = e.replace({"finetuning.learning_rate": rates[1] * factor**2}).resolved()
     done = simulate(e, draw(e, seed))
     arms = (done.simclr, done.direct)
     found = [
         (a.descent.loss, a.test.error, a.test.loss) for a in arms if a is not None and a.descent is not None
     ]
-    return np.array(found), (rates[0], rates[1], e.init_scale)
+    return np.array(found), (*rates, e.init_scale)
 
 
 def views(n0: int, dim: float, kappa: float, overlap: float, seed: int) -> tuple[Floats, Floats, Floats]:

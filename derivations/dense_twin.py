@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from numsim import compress, reference
 from numsim.claims import Comparison, Trials, equals
-from numsim.config import Experiment
+from numsim.config import Resolved
 from numsim.data import Labelled, Unlabelled
 from numsim.evaluation import TestResult, evaluate
 from numsim.experiment import Instance, draw, generator, simulate
@@ -37,7 +37,7 @@ class DenseRun(NamedTuple):
     direct: reference.Trajectory
 
 
-def dense_draw(e: Experiment, rng: np.random.Generator, first_axis: bool = False) -> Dense:
+def dense_draw(e: Resolved, rng: np.random.Generator, first_axis: bool = False) -> Dense:
     """Everything that ``numsim.draw`` draws, as vectors of R^d of independent Gaussian entries."""
     m = e.network.filters
     drawn = reference.draw(
@@ -78,7 +78,7 @@ def compressed(dense: Dense, fixed_views: bool = True) -> Instance:
     )
 
 
-def dense_run(e: Experiment, dense: Dense, W: Floats, seed: int = 0) -> DenseRun:
+def dense_run(e: Resolved, dense: Dense, W: Floats, seed: int = 0) -> DenseRun:
     """Both arms in R^d by the reference, from the filters W (2m, d); seed : of views drawn at every step."""
     drawn, settings = dense.drawn, e.pretraining
     common: dict[str, Any] = {
@@ -108,7 +108,6 @@ def dense_run(e: Experiment, dense: Dense, W: Floats, seed: int = 0) -> DenseRun
     def train(filters: Floats) -> reference.Trajectory:
         if dense.bias is not None:
             filters = np.concatenate([filters, dense.bias[:, None]], axis=1)
-        assert e.finetuning.learning_rate is not None
         return reference.train(
             filters[dense.order].reshape(2, e.network.filters, -1),
             x,
@@ -124,7 +123,7 @@ def dense_run(e: Experiment, dense: Dense, W: Floats, seed: int = 0) -> DenseRun
 
 
 def dense_test(
-    e: Experiment, W: Floats, bias: Floats | None, count: int, rng: np.random.Generator
+    e: Resolved, W: Floats, bias: Floats | None, count: int, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
     """Loss and error (count,) of test samples in R^d, each seen with both labels, mu along the first axis.
 
@@ -153,7 +152,7 @@ _TESTED: tuple[dict[str, Any], ...] = (
 )
 
 
-def test_laws(trials: Trials, experiment: Callable[..., Experiment]) -> list[Comparison]:
+def test_laws(trials: Trials, experiment: Callable[..., Resolved]) -> list[Comparison]:
     """Test loss and error of trained filters: numsim's against samples in R^d; and their standard errors."""
     comparisons = []
     rng, repeats, samples = trials.rng, trials.pick(30, 300), 1500
@@ -181,7 +180,7 @@ def test_laws(trials: Trials, experiment: Callable[..., Experiment]) -> list[Com
     return comparisons + _test_statistics(trials, experiment({"data.dim": 20, "network.q": 1.0}))
 
 
-def _test(e: Experiment, W: Floats, bias: Floats | None) -> TestResult:
+def _test(e: Resolved, W: Floats, bias: Floats | None) -> TestResult:
     """The test of filters W (2, m, D) as a run with this seed has it, from its own stream."""
     return evaluate(
         W,
@@ -198,7 +197,7 @@ def _test(e: Experiment, W: Floats, bias: Floats | None) -> TestResult:
     )
 
 
-def _test_statistics(trials: Trials, e: Experiment) -> list[Comparison]:
+def _test_statistics(trials: Trials, e: Resolved) -> list[Comparison]:
     """Standard errors of the test, more samples than one block holds, a network that is blind."""
     rng, direction = trials.rng, np.eye(20)[0]
     W = 2.0 * rng.standard_normal((2, 2, 20))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numsim.coefficients import supervised_coefficients
-from numsim.config import Experiment
+from numsim.config import Resolved
 from numsim.dictionary import PatchDictionary
 from numsim.evaluation import TestResult, evaluate
 from numsim.experiment import Arm, Instance, draw, generator, simulate
@@ -44,7 +44,7 @@ class Trained(NamedTuple):
     rho (2, m, n); test : at the data's noise level; noisy : at raised noise.
     """
 
-    experiment: Experiment
+    experiment: Resolved
     dictionary: PatchDictionary
     start: Floats
     end: Floats
@@ -65,7 +65,6 @@ class Trained(NamedTuple):
     def rate(self) -> float:
         """eta s q / (n m), what multiplies g |v|^2 x^(q-1)."""
         e = self.experiment
-        assert e.finetuning.learning_rate is not None
         size = e.finetuning.samples * e.network.filters
         return e.finetuning.learning_rate * e.network.output_scale * e.network.q / size
 
@@ -101,7 +100,7 @@ class Trained(NamedTuple):
 
 
 @lru_cache(maxsize=8192)  # a check and its controls look at the same trainings
-def trained(experiment: Experiment, seed: int, noise: float) -> Trained:
+def trained(experiment: Resolved, seed: int, noise: float) -> Trained:
     """Direct training of a resolved experiment without pre-training, with this seed.
 
     noise : the level of the second evaluation, standard deviation of <w, xi> at the initial filters.
@@ -111,7 +110,7 @@ def trained(experiment: Experiment, seed: int, noise: float) -> Trained:
     return trained_arm(e, instance, instance.filters, simulate(e, instance).direct, noise)
 
 
-def trained_arm(e: Experiment, instance: Instance, filters: Floats, arm: Arm, level: float = 0.0) -> Trained:
+def trained_arm(e: Resolved, instance: Instance, filters: Floats, arm: Arm, level: float = 0.0) -> Trained:
     """What an arm made of ``filters`` (2m, D), which it was to start from, split by the instance's order.
 
     level : as ``noise`` of ``trained``.

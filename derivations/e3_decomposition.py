@@ -13,7 +13,7 @@ from numsim.derivations.roundoff import Deviations, recorded_steps
 from numsim import load
 from numsim.claims import Claim, Evidence, Outcome, Trials, at_least, equals
 from numsim.coefficients import reassemble
-from numsim.config import Experiment
+from numsim.config import Resolved
 from numsim.experiment import Arm, Instance, Pretrained, draw, simulate
 from numsim.fresh_views import FreshDescent, FreshViews, pretrain_fresh_views
 from numsim.space import pad
@@ -63,7 +63,7 @@ def _unit(vectors: Floats) -> Floats:
 
 
 def _supervised(
-    e: Experiment, instance: Instance, arm: Arm, taken: float, found: Deviations
+    e: Resolved, instance: Instance, arm: Arm, taken: float, found: Deviations
 ) -> tuple[xr.Dataset, SupervisedTwin]:
     """One arm: gamma, rho and the filters of the result against the reference's descent and E3 (5), (6).
 
@@ -100,7 +100,7 @@ def _supervised(
 
 
 def _pretraining(
-    e: Experiment, instance: Instance, stage: Pretrained, data: xr.Dataset, found: Deviations
+    e: Resolved, instance: Instance, stage: Pretrained, data: xr.Dataset, found: Deviations
 ) -> None:
     """The contrastive stage's gamma, rho, rho~ against the reference's, and the filters reassembled."""
     unlabelled = instance.unlabelled

@@ -13,7 +13,7 @@ from numsim.derivations.sampling_laws import instance_laws, space_laws, subset_l
 
 from numsim import compress, load, reference
 from numsim.claims import Claim, Comparison, Evidence, Outcome, Trials, equals, same_law
-from numsim.config import Experiment
+from numsim.config import Resolved
 from numsim.dynamics import Descent
 from numsim.experiment import Simulation, draw, simulate
 from numsim.fresh_views import FreshViews, pretrain_fresh_views
@@ -48,14 +48,14 @@ _VARIANTS: tuple[dict[str, Any], ...] = (
 )
 
 
-def _experiment(*changes: dict[str, Any]) -> Experiment:
+def _experiment(*changes: dict[str, Any]) -> Resolved:
     settings = dict(_SMALL)
     for change in changes:
         settings |= change
     return load(None, settings).resolved()
 
 
-def _trajectories(e: Experiment, rng: np.random.Generator) -> Iterator[tuple[float, Floats, Floats]]:
+def _trajectories(e: Resolved, rng: np.random.Generator) -> Iterator[tuple[float, Floats, Floats]]:
     """Both arms of a dense draw, compressed and in R^d.
 
     For every stage the largest deviation in units of the tolerance E4 (11), and deviations and tolerances.
@@ -130,9 +130,8 @@ def _fresh_views_followed(rng: np.random.Generator, found: Deviations) -> None:
         found.add("fresh views: steps", descent.steps, len(run.filters) - 1)
 
 
-def _pretrained_fresh(e: Experiment, drawn: reference.Drawn, seed: int) -> tuple[Floats, Any]:
+def _pretrained_fresh(e: Resolved, drawn: reference.Drawn, seed: int) -> tuple[Floats, Any]:
     settings = e.pretraining
-    assert settings.learning_rate is not None
     rng = np.random.default_rng(seed)
     return pretrain_fresh_views(
         drawn.W,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from numsim.config import Experiment
+from numsim.config import Experiment, Resolved
 from numsim.experiment import Instance, draw
 
 __all__ = ["DIM", "EXACT", "instance_of", "rate_of", "signal_ratio", "unit_of", "views_of"]
@@ -27,7 +27,7 @@ its growth with the steps of a descent."""
 
 def instance_of(
     seed: int, kappa: float, *, samples: int = 20, overlap: float = 0.0, **parts: Any
-) -> tuple[Experiment, Instance]:
+) -> tuple[Resolved, Instance]:
     """n0 balanced samples at d = 1e15 with n0 SNR^2 = kappa, and 8 filters of relative scale 1e-6.
 
     parts : settings of the experiment's parts that differ.
@@ -45,13 +45,12 @@ def instance_of(
     return e, draw(e)
 
 
-def rate_of(e: Experiment) -> float:
+def rate_of(e: Resolved) -> float:
     """eta of a resolved experiment."""
-    assert e.pretraining.learning_rate is not None
     return e.pretraining.learning_rate
 
 
-def unit_of(e: Experiment) -> float:
+def unit_of(e: Resolved) -> float:
     """u = (eta/tau) sigma_p^2 d / n0."""
     return rate_of(e) / e.pretraining.temperature * e.noise_norm**2 / e.pretraining.samples
 

@@ -12,7 +12,7 @@ from numsim.derivations.direct_training import DIM, Trained, outcome_ratios, tra
 from numsim.derivations.two_arms import LARGE, finetuned, law, predicted_ratio, two_stage
 
 from numsim.claims import Comparison, Trials, equals, slope
-from numsim.config import Experiment
+from numsim.config import Experiment, Resolved
 from numsim.contrastive import top_eigenpairs
 from numsim.experiment import draw
 from numsim.theory import critical_strength, finetuning_strength, linear_modes
@@ -59,7 +59,7 @@ def _start(seed: int, n: int, q: float) -> Trained:
 
 
 @lru_cache(maxsize=4096)
-def _direct(n: int, q: float, snr: float, steps: int = 100_000) -> Experiment:
+def _direct(n: int, q: float, snr: float, steps: int = 100_000) -> Resolved:
     scale = {3.0: 0.03, 4.0: 0.1, 5.0: 0.2}[q]
     return Experiment(
         data={"dim": DIM, "snr": snr, "balanced": True},
@@ -101,7 +101,7 @@ def finetuning_exponent(trials: Trials) -> tuple[Comparison, Floats]:
     return slope(name, 0.0, snrs, np.array(found), absolute=drift + 0.01, resolution=1.0), np.array(found)
 
 
-def _smallest(rungs: Sequence[Experiment], seed: int) -> float:
+def _smallest(rungs: Sequence[Resolved], seed: int) -> float:
     """The labels of the first rung that succeeds, or of the one that would come next, as in ``expected``."""
     while min(finetuned(rungs[0], seed, None)[1]) == 0:  # all filters of a class point away: no n is enough
         seed += 1
@@ -123,7 +123,6 @@ def _aligned(n0: int, seed: int) -> float:
     ).resolved()
     instance = draw(e)
     assert instance.unlabelled is not None
-    assert e.pretraining.learning_rate is not None
     low, high = 0.6 / math.sqrt(n0), 0.85 / math.sqrt(n0)
     for _ in range(10):
         middle = math.sqrt(low * high)

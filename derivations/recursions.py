@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numsim import reference
-from numsim.config import Experiment
+from numsim.config import Resolved
 from numsim.data import Labelled, draw_views
 from numsim.experiment import Instance, generator
 from numsim.space import Space
@@ -31,13 +31,12 @@ class SupervisedTwin(NamedTuple):
 
 
 def _gains(
-    W: Floats, x: Floats, labelled: Labelled, norms: tuple[float, Floats], e: Experiment
+    W: Floats, x: Floats, labelled: Labelled, norms: tuple[float, Floats], e: Resolved
 ) -> tuple[Floats, Floats]:
     """What a step from W (2, m, D) adds to gamma (2, m) and rho (2, m, n): E3 (5) and (6).
 
     x : (n, 2, D) patches y_i mu and xi_i; norms : |mu|^2 and |xi_i|^2.
     """
-    assert e.finetuning.learning_rate is not None
     q, observed = e.network.q, labelled.labels
     f = reference.outputs(W, x, q, e.network.output_scale)
     pull = e.finetuning.learning_rate * e.network.output_scale / (len(x) * W.shape[1])
@@ -49,12 +48,11 @@ def _gains(
     return gamma, rho
 
 
-def supervised_twin(e: Experiment, instance: Instance, initial: Floats, taken: float = 0.0) -> SupervisedTwin:
+def supervised_twin(e: Resolved, instance: Instance, initial: Floats, taken: float = 0.0) -> SupervisedTwin:
     """The reference's descent from filters ``initial`` (2, m, D), and E3 (5), (6) along it.
 
     taken : the share of sigma_p^2 d in |xi_i|^2. With a bias, D is one more than that of the instance.
     """
-    assert e.finetuning.learning_rate is not None
     labelled, mu, noise = instance.labelled, instance.mu, instance.labelled.noise
     x = np.stack([labelled.true_labels[:, None] * mu, noise], axis=1)
     if instance.bias is not None:
@@ -76,14 +74,13 @@ def supervised_twin(e: Experiment, instance: Instance, initial: Floats, taken: f
     return SupervisedTwin(np.array(run.filters), np.array(run.losses), gamma, rho)
 
 
-def pretraining_twin(e: Experiment, instance: Instance) -> dict[str, Floats]:
+def pretraining_twin(e: Resolved, instance: Instance) -> dict[str, Floats]:
     """Filters, losses, gamma, rho, rho~ of every step: the reference's descent and E3 (8), any views.
 
     Fresh views are drawn as numsim draws them once all d axes are revealed, from the same stream.
     """
     unlabelled, settings = instance.unlabelled, e.pretraining
     assert unlabelled is not None
-    assert settings.learning_rate is not None
     mu, labels, noise = instance.mu, unlabelled.labels, unlabelled.noise
     rng = generator(e.seed, "views")
     W = instance.filters

@@ -148,7 +148,6 @@ No steps: the outcome from S2 (7), where training would be long, or d is not >> 
 def _elsewhere(trials: Trials) -> list[Comparison]:
     """R at another step size, temperature and number of filters; roots at other q, classes, probabilities."""
     usual = two_stage(2.0, n0=40, n=4, scale=1e-2, dim=1e8)
-    assert usual.pretraining.learning_rate is not None
     temperature, slower = 0.5, 0.5  # than the default growth of 0.1 a step
     rate = {"pretraining.learning_rate": slower * temperature * usual.pretraining.learning_rate}
     e = usual.replace({"network.filters": 6, "pretraining.temperature": temperature, **rate})

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numsim.derivations.direct_training import Trained, outcome_ratios, trained_arm
 
-from numsim.config import Experiment
+from numsim.config import Experiment, Resolved
 from numsim.evaluation import evaluate
 from numsim.experiment import draw, generator, simulate
 from numsim.theory import after_clock, elapsed_clock, linear_end_ratio, success_probability
@@ -36,7 +36,7 @@ class Both(NamedTuple):
 
 
 @lru_cache(maxsize=4096)  # a check and its controls look at the same runs
-def both(experiment: Experiment, seed: int) -> Both:
+def both(experiment: Resolved, seed: int) -> Both:
     """Pre-training, fine-tuning and direct training, with starts from the instance, not from the arms."""
     e = experiment.model_copy(update={"seed": seed})
     instance = draw(e)
@@ -57,13 +57,13 @@ def both(experiment: Experiment, seed: int) -> Both:
 
 
 @lru_cache(maxsize=4096)
-def finetuned(experiment: Experiment, seed: int, steps: int | None) -> tuple[float, tuple[float, ...], bool]:
+def finetuned(experiment: Resolved, seed: int, steps: int | None) -> tuple[float, tuple[float, ...], bool]:
     """R, the smallest outcome ratio S2 (7) at the hand-over, and whether both classes' signals were learned.
 
     steps : at most so many of fine-tuning (None: do not train).
     """
     settings: dict[str, object] = {"finetuning.max_steps": steps or 0}
-    e = experiment.replace(settings).model_copy(update={"seed": seed})
+    e = experiment.replace(settings).resolved().model_copy(update={"seed": seed})
     instance = draw(e)
     run = simulate(e, instance)
     assert run.pretrained is not None
@@ -73,7 +73,7 @@ def finetuned(experiment: Experiment, seed: int, steps: int | None) -> tuple[flo
     return signal_ratio(run.pretrained.filters, e), tuple(outcome_ratios(arm)), learned
 
 
-def signal_ratio(W: Floats, e: Experiment) -> float:
+def signal_ratio(W: Floats, e: Resolved) -> float:
     """Root-mean-square <w, mu> over root-mean-square sd of <w, xi_new>."""
     along = W[:, 0]
     return (
@@ -92,7 +92,7 @@ def two_stage(
     dim: float | None = None,
     q: float = 3.0,
     eps: float = 0.01,
-) -> Experiment:
+) -> Resolved:
     """n0 SNR^2 = kappa at d = n0^4 if not given, 16 filters a sign, balanced labels."""
     return Experiment(
         data={"dim": dim or n0**4, "snr": math.sqrt(kappa / n0), "balanced": True},
@@ -103,7 +103,7 @@ def two_stage(
     ).resolved()
 
 
-def predicted_ratio(e: Experiment, threshold: float) -> float:
+def predicted_ratio(e: Resolved, threshold: float) -> float:
     """S5 (8) for this experiment."""
     return linear_end_ratio(
         e.kappa,
@@ -115,7 +115,7 @@ def predicted_ratio(e: Experiment, threshold: float) -> float:
     )
 
 
-def law(e: Experiment, strength: float) -> float:
+def law(e: Resolved, strength: float) -> float:
     """S2 (9) for this experiment's labelled samples, in balanced classes."""
     half = e.finetuning.samples // 2
     return success_probability(strength, [half, half], filters=e.network.filters, q=e.network.q)

@@ -3,144 +3,45 @@
 Symbols are those of theory.md section 1. A setting has a dotted name (``data.snr``) which is the same in a
 TOML file, on the command line, in a sweep and in every fault. Anything wrong raises `ConfigError`, with
 every fault at once, one line each.
+
+A configuration is either given, an `Experiment`, where what theory can derive may be left open; or
+`Resolved`, where nothing is. What runs takes the second.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from math import isfinite, sqrt
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from .faults import ConfigError, fault
-from .settings import (
-    MOST,
-    Count,
-    Flag,
-    NonNegative,
-    Positive,
-    Steps,
-    check,
-    flatten,
-    integer,
-    merge,
-    nest,
-    number,
+from .faults import ConfigError, explain, fault
+from .parts import (
+    PARTS,
+    Complete,
+    Data,
+    Evaluation,
+    Finetuning,
+    Network,
+    Pretraining,
+    ResolvedData,
+    ResolvedFinetuning,
+    ResolvedNetwork,
+    ResolvedPretraining,
+    Settings,
+    all_faults,
+    names,
 )
+from .settings import Count, NonNegative, Positive, flatten, integer, merge, nest
 
-__all__ = ["Data", "Evaluation", "Experiment", "Finetuning", "Network", "Pretraining", "compose"]
+__all__ = ["Data", "Evaluation", "Experiment", "Finetuning", "Network", "Pretraining", "Resolved", "compose"]
 
 _DEFAULT_SNR = 0.2
 _SMALLEST_SCALE, _LARGEST_SCALE = 1e-100, 1e100  # their squares and products stay inside float64
 
 
-class _Part(BaseModel):
-    """A group of settings, immutable, equal and hashed by value; its name is the class name in lower case."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def __init__(self, **values: object) -> None:
-        part, faults = type(self).__name__.lower(), list[str]()
-        super().__init__(**_checked(flatten({part: values}, _PARTS, faults), faults).get(part, {}))
-
-
-class Data(_Part):
-    """The signal-noise data (theory.md section 1): patches y*mu and noise xi.
-
-    - dim: d, dimension of a patch, 1 to 1e15.
-    - snr: SNR = |mu|/(sigma_p sqrt(d)); 0.2 when neither this nor signal_norm is given.
-    - signal_norm: |mu|, in the units of sigma_p; the alternative to snr; 0 allowed.
-    - sigma_p: noise level, standard deviation of one noise coordinate.
-    - projected: whether the noise is projected off mu, xi ~ N(0, sigma_p^2 (I - mu mu^T/|mu|^2)).
-    - flip_probability: p, chance that an observed label is flipped, below 1/2.
-    - balanced: whether exactly half the labels have each sign.
-    """
-
-    dim: Annotated[int, integer(1, 10**15, "an integer from 1 to 1e15")] = 10**8
-    snr: NonNegative | None = None
-    signal_norm: NonNegative | None = None
-    sigma_p: Positive = 1.0
-    projected: Flag = True
-    flip_probability: Annotated[
-        float, number(float, lambda p: 0 <= p < 0.5, "a number from 0 to below 0.5")
-    ] = 0.0
-    balanced: Flag = False
-
-
-class Network(_Part):
-    """The two-layer CNN with activation max(0, z)^q (theory.md section 1).
-
-    - filters: m, filters per output sign, 2m in all.
-    - q: activation power, real, at least 1 (1 is ReLU).
-    - init_scale: sigma_0, standard deviation of an initial weight.
-    - relative_init_scale: sigma_0 sigma_p sqrt(d), a pure number, the alternative to init_scale; derived
-      from q when neither is given.
-    - output_scale: factor on the output f; 1 is the mean over m filters.
-    - bias: whether each filter has a trained bias (supervised stage only).
-    """
-
-    filters: Count = 10
-    q: Annotated[float, number(float, lambda q: q >= 1, "a finite number, at least 1")] = 3.0
-    init_scale: Positive | None = None
-    relative_init_scale: Positive | None = None
-    output_scale: Positive = 1.0
-    bias: Flag = False
-
-
-class Pretraining(_Part):
-    """The contrastive stage: gradient descent on InfoNCE (theory.md section 1).
-
-    - samples: n0, unlabelled samples; 0 leaves the stage out.
-    - temperature: tau, in the units of the similarities.
-    - learning_rate: eta, step size; derived (theory.md P2) when not given.
-    - steps: cap on the number of steps.
-    - views: "fixed", one augmented view a sample, or "fresh", a new one each step.
-    - overlap: a, the part of the noise an augmentation keeps (theory.md P6): 0 ideal, 1 none.
-    - stop_at_linear_end: whether to stop at the first step with max|s|/tau > 0.3.
-    """
-
-    samples: Annotated[
-        int,
-        number(
-            int,
-            lambda n0: n0 == 0 or 2 <= n0 <= MOST,
-            f"0 (no pre-training) or an integer from 2 to {MOST} (InfoNCE needs a negative)",
-        ),
-    ] = 100
-    temperature: Positive = 1.0
-    learning_rate: Positive | None = None
-    steps: Steps = 2000
-    views: Literal["fixed", "fresh"] = "fixed"
-    overlap: Annotated[float, number(float, lambda a: 0 <= a <= 1, "a number from 0 to 1")] = 0.0
-    stop_at_linear_end: Flag = True
-
-
-class Finetuning(_Part):
-    """The supervised stage, the same for both arms: gradient descent on the logistic loss.
-
-    - samples: n, labelled samples.
-    - labelled: "fresh" samples, or a "subset" of the unlabelled ones.
-    - learning_rate: eta, step size; derived (theory.md S6) when not given.
-    - max_steps: cap on the number of steps.
-    - target_loss: training loss epsilon at which to stop; 0 runs exactly max_steps.
-    """
-
-    samples: Count = 20
-    labelled: Literal["fresh", "subset"] = "fresh"
-    learning_rate: Positive | None = None
-    max_steps: Steps = 1_000_000
-    target_loss: NonNegative = 0.01
-
-
-class Evaluation(_Part):
-    """How the test loss and test error are measured.
-
-    - samples: number of test samples, at least 2.
-    """
-
-    samples: Annotated[int, integer(2)] = 10_000
-
-
-class Experiment(BaseModel):
+class Experiment(Settings):
     """One experiment: contrastive pre-training, then fine-tuning, and its direct twin.
 
     The defaults are the headline: n0 = 100, d = n0^4, SNR = 0.2, n = 20, m = 10, q = 3 (theory.md S5).
@@ -151,21 +52,28 @@ class Experiment(BaseModel):
     - threads: BLAS threads of one run.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    # model_construct: the defaults need no check, and the tables that checks read stand below the classes.
-    data: Data = Data.model_construct()
-    network: Network = Network.model_construct()
-    pretraining: Pretraining = Pretraining.model_construct()
-    finetuning: Finetuning = Finetuning.model_construct()
-    evaluation: Evaluation = Evaluation.model_construct()
+    data: Data = Data()
+    network: Network = Network()
+    pretraining: Pretraining = Pretraining()
+    finetuning: Finetuning = Finetuning()
+    evaluation: Evaluation = Evaluation()
     seed: Annotated[int, integer(0, 2**63 - 1, "an integer from 0 to 2^63 - 1")] = 0
     threads: Count = 1
 
-    def __init__(self, **values: object) -> None:
+    def __init__(self, /, **values: object) -> None:
         """Check every field and every rule between fields; raise `ConfigError` with all faults."""
         faults: list[str] = []
-        super().__init__(**_checked(flatten(values, _PARTS, faults), faults, rules=True))
+        flat = flatten(values, PARTS, faults)
+        with all_faults(type(self), flat, faults):
+            super().__init__(**nest(flat, PARTS))
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @model_validator(mode="after")
+    def _keeps_the_rules(self) -> Self:
+        if broken := list(_broken_rules(self)):
+            raise ValidationError.from_exception_data("Experiment", broken)
+        return self
 
     @property
     def noise_norm(self) -> float:
@@ -213,10 +121,6 @@ class Experiment(BaseModel):
         """The aspect ratio c = n0/d of the unlabelled set (theory.md P2)."""
         return self.pretraining.samples / self.data.dim
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the settings as nested plain dicts, ready for JSON, without those that are not given."""
-        return self.model_dump(exclude_none=True)
-
     def replace(self, overrides: Mapping[str, object]) -> "Experiment":
         """Return this experiment with the settings at a higher level on top (a sweep axis).
 
@@ -225,42 +129,92 @@ class Experiment(BaseModel):
         """
         return compose([self.as_dict(), overrides])
 
-    def resolved(self) -> "Experiment":
+    def resolved(self) -> "Resolved":
         """Return the experiment as it is run: SNR, initial scale and learning rates filled in.
 
-        The values come from numsim.theory.defaults. Without pre-training its learning rate stays out.
+        The values come from numsim.theory.defaults.
         """
-        from numsim.theory import defaults
+        return Resolved.filled(self)
 
-        data, network, pretraining = self.data, self.network, self.pretraining
-        law = {"signal_norm": self.signal_norm, "sigma_p": data.sigma_p, "dim": data.dim}
-        filled: dict[str, object] = {}
-        if data.snr is None and data.signal_norm is None:
-            filled["data.snr"] = _DEFAULT_SNR
-        if network.init_scale is None and network.relative_init_scale is None:
-            filled["network.relative_init_scale"] = self.relative_init_scale
-        if pretraining.learning_rate is None and pretraining.samples > 0:
-            filled["pretraining.learning_rate"] = _derive(
-                "pretraining.learning_rate",
-                defaults.pretraining_learning_rate,
-                samples=pretraining.samples,
-                temperature=pretraining.temperature,
-                overlap=pretraining.overlap,
-                **law,
-            )
-        if self.finetuning.learning_rate is None:
-            filled["finetuning.learning_rate"] = _derive(
-                "finetuning.learning_rate",
-                defaults.supervised_learning_rate,
-                samples=self.finetuning.samples,
-                filters=network.filters,
-                q=network.q,
-                output_scale=network.output_scale,
-                bias=network.bias,
-                flips=self.data.flip_probability > 0,
-                **law,
-            )
-        return self.replace(filled) if filled else self
+
+class Resolved(Complete, Experiment):
+    """An `Experiment` as it is run, with nothing left open. Made by ``Experiment.resolved``."""
+
+    data: ResolvedData
+    network: ResolvedNetwork
+    pretraining: ResolvedPretraining
+    finetuning: ResolvedFinetuning
+
+    def resolved(self) -> "Resolved":
+        """Return the experiment itself."""
+        return self
+
+    @classmethod
+    def filled(cls, given: Experiment) -> Self:
+        """The experiment with what is open filled in."""
+        data, network, stage = given.data, given.network, given.pretraining
+        no_stage = stage.samples == 0 and stage.learning_rate is None
+        return cls.of(
+            given,
+            data=ResolvedData.of(
+                data,
+                "snr" if data.signal_norm is not None else "signal_norm",
+                snr=given.snr,
+                signal_norm=given.signal_norm,
+            ),
+            network=ResolvedNetwork.of(
+                network,
+                "relative_init_scale" if network.init_scale is not None else "init_scale",
+                init_scale=given.init_scale,
+                relative_init_scale=given.relative_init_scale,
+            ),
+            pretraining=ResolvedPretraining.of(
+                stage,
+                *["learning_rate"] * no_stage,
+                learning_rate=0.0 if no_stage else _pretraining_rate(given),
+            ),
+            finetuning=ResolvedFinetuning.of(given.finetuning, learning_rate=_finetuning_rate(given)),
+            evaluation=Evaluation.model_construct(**dict(given.evaluation)),  # all of it on record
+        )
+
+
+def _pretraining_rate(e: Experiment) -> float:
+    """The step size of the contrastive stage: as given, or of theory."""
+    if e.pretraining.learning_rate is not None:
+        return e.pretraining.learning_rate
+    from numsim.theory import defaults
+
+    return _derive(
+        "pretraining.learning_rate",
+        defaults.pretraining_learning_rate,
+        samples=e.pretraining.samples,
+        temperature=e.pretraining.temperature,
+        overlap=e.pretraining.overlap,
+        signal_norm=e.signal_norm,
+        sigma_p=e.data.sigma_p,
+        dim=e.data.dim,
+    )
+
+
+def _finetuning_rate(e: Experiment) -> float:
+    """The step size of the supervised stage: as given, or of theory."""
+    if e.finetuning.learning_rate is not None:
+        return e.finetuning.learning_rate
+    from numsim.theory import defaults
+
+    return _derive(
+        "finetuning.learning_rate",
+        defaults.supervised_learning_rate,
+        samples=e.finetuning.samples,
+        filters=e.network.filters,
+        q=e.network.q,
+        output_scale=e.network.output_scale,
+        bias=e.network.bias,
+        flips=e.data.flip_probability > 0,
+        signal_norm=e.signal_norm,
+        sigma_p=e.data.sigma_p,
+        dim=e.data.dim,
+    )
 
 
 def _derive(where: str, formula: Callable[..., float], **settings: Any) -> float:
@@ -274,25 +228,10 @@ def _derive(where: str, formula: Callable[..., float], **settings: Any) -> float
     raise ConfigError(fault(where, "none", f"a value, since none can be derived ({reason})"))
 
 
-_PARTS: dict[str, type[_Part]] = {
-    part.__name__.lower(): part for part in (Data, Network, Pretraining, Finetuning, Evaluation)
-}
-_FIELDS: dict[str, TypeAdapter[Any]] = {
-    f"{part}.{name}": TypeAdapter(field.rebuild_annotation())
-    for part, model in _PARTS.items()
-    for name, field in model.model_fields.items()
-} | {
-    name: TypeAdapter(field.rebuild_annotation())
-    for name, field in Experiment.model_fields.items()
-    if name not in _PARTS
-}
-
-
+@cache
 def numeric_settings() -> dict[str, type]:
     """Dotted names of the settings that are numbers, with int or float: what a sweep can vary."""
-    models = {f"{part}.": model.model_fields for part, model in _PARTS.items()} | {
-        "": Experiment.model_fields
-    }
+    models = {f"{part}.": model.model_fields for part, model in PARTS.items()} | {"": Experiment.model_fields}
     found = {
         f"{part}{name}": field.annotation for part, fields in models.items() for name, field in fields.items()
     }
@@ -302,48 +241,45 @@ def numeric_settings() -> dict[str, type]:
 
 def check_setting(name: str, value: object) -> tuple[Any, str]:
     """A setting's value with its type, and "" or what would have been right."""
-    faults: list[str] = []
-    sound, _ = check({name: value}, _PARTS, _FIELDS, faults)
-    return sound.get(name), faults[0].partition(", expected ")[2] if faults else ""
+    part, _, field = name.rpartition(".")
+    try:
+        return getattr(PARTS.get(part, Experiment).model_validate({field: value}), field), ""
+    except ValidationError as error:
+        first, *_ = explain(error, names(Experiment), part)
+        return None, first.line.partition(", expected ")[2]
 
 
 def flat_settings(experiment: Experiment) -> dict[str, object]:
     """The settings that are given, by dotted name."""
-    faults: list[str] = []
-    return flatten(experiment.as_dict(), _PARTS, faults)
+    return flatten(experiment.as_dict(), PARTS, [])
 
 
-def _checked(flat: Mapping[str, object], faults: list[str], rules: bool = False) -> dict[str, Any]:
-    """Return the tables with their types; raise `ConfigError` with all faults, these and those given."""
-    sound, faulty = check(flat, _PARTS, _FIELDS, faults)
-    nested = nest(sound)
-    if rules:
-        parts: Any = {name: part.model_construct(**nested.get(name, {})) for name, part in _PARTS.items()}
-        candidate = Experiment.model_construct(**parts)
-        faults += [line for involved, line in _rules(candidate) if not involved & faulty]
-    if faults:
-        raise ConfigError(*dict.fromkeys(faults))
-    return nested
+def compose(levels: Iterable[object], faults: Sequence[str] = ()) -> Experiment:
+    """Return the experiment that levels (lowest first) give; ``faults`` were found on reading them."""
+    found = list(faults)
+    flat = merge([flatten(level, PARTS, found) for level in levels])
+    with all_faults(Experiment, flat, found, rules=not faults):
+        return Experiment.model_validate(nest(flat, PARTS))
 
 
-def _rules(experiment: Experiment) -> Iterator[tuple[set[str], str]]:
-    """Yield each rule between fields that is broken: the fields involved, and the fault."""
-    data, n, n0 = experiment.data, experiment.finetuning.samples, experiment.pretraining.samples
+def _broken_rules(e: Experiment) -> Iterator[InitErrorDetails]:
+    """Yield each rule between settings that is broken."""
+    data, n, n0 = e.data, e.finetuning.samples, e.pretraining.samples
     labelled, unlabelled = "finetuning.samples", "pretraining.samples"
-    if experiment.finetuning.labelled == "subset" and n > n0:
+    if e.finetuning.labelled == "subset" and n > n0:
         expected = f'at most {unlabelled} = {n0} with finetuning.labelled = "subset"'
-        yield {labelled, unlabelled, "finetuning.labelled"}, fault(labelled, str(n), expected)
+        yield _broken(fault(labelled, str(n), expected), labelled, unlabelled, "finetuning.labelled")
     for where, samples in ((unlabelled, n0), (labelled, n)):
         if data.balanced and samples % 2:
             expected = "an even number with data.balanced = true"
-            yield {where, "data.balanced"}, fault(where, str(samples), expected)
+            yield _broken(fault(where, str(samples), expected), where, "data.balanced")
 
     # Scales, each with the field it comes from; the noise first, since the others are multiples of it.
-    noise = {"data.sigma_p", "data.dim"}
-    signal = noise | {"data.snr", "data.signal_norm"}
-    initial = noise | {"network.q", "network.init_scale", "network.relative_init_scale"}
+    noise = ("data.sigma_p", "data.dim")
+    signal = (*noise, "data.snr", "data.signal_norm")
+    initial = (*noise, "network.q", "network.init_scale", "network.relative_init_scale")
     signal_field = "data.snr" if data.signal_norm is None else "data.signal_norm"
-    init_field = f"network.{'relative_' if experiment.network.init_scale is None else ''}init_scale"
+    init_field = f"network.{'relative_' if e.network.init_scale is None else ''}init_scale"
     for where, involved, name, symbol in (
         ("data.sigma_p", noise, "noise_norm", "sigma_p*sqrt(dim)"),
         (signal_field, signal, "signal_norm", "signal norm"),
@@ -352,21 +288,16 @@ def _rules(experiment: Experiment) -> Iterator[tuple[set[str], str]]:
         (init_field, initial, "relative_init_scale", "sigma_0*sigma_p*sqrt(dim)"),
     ):
         try:
-            scale: float = getattr(experiment, name)
+            scale: float = getattr(e, name)
         except ConfigError as error:  # no default for this q
-            yield involved, str(error)
+            yield _broken(str(error), *involved)
             return
         if not (_SMALLEST_SCALE <= scale <= _LARGEST_SCALE or (scale == 0 and involved == signal)):
             expected = f"it between {_SMALLEST_SCALE} and {_LARGEST_SCALE}, so that squares stay finite"
-            yield involved, fault(where, f"{symbol} = {scale:.3g}", expected)
+            yield _broken(fault(where, f"{symbol} = {scale:.3g}", expected), *involved)
             return
 
 
-def compose(levels: Iterable[object], faults: Sequence[str] = ()) -> Experiment:
-    """Return the experiment that levels (lowest first) give; ``faults`` were found on reading them."""
-    found = list(faults)
-    flat = merge([flatten(level, _PARTS, found) for level in levels])
-    checked = _checked(flat, found, rules=not faults)
-    # Experiment(...) would check every value twice more, 140 us a cell of a sweep.
-    parts: Any = {name: part.model_construct(**checked.pop(name, {})) for name, part in _PARTS.items()}
-    return Experiment.model_construct(**parts, **checked)
+def _broken(line: str, *involved: str) -> InitErrorDetails:
+    context = {"line": line, "involved": involved}
+    return InitErrorDetails(type=PydanticCustomError("rule", "{line}", context), input=None)

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .blas import blas_threads
-from .config import Experiment
+from .config import Experiment, Resolved
 from .experiment import Report, check_memory
 from .measures import ARMS, FAILED, PHYSICS, STATUSES, blank, measure_many, variables
 from .processes import cores, pool_settings
@@ -110,8 +110,8 @@ def run_many(experiment: Experiment, seeds: int | Iterable[int], *, workers: int
     return dataset(np.stack(rows), ("arms",), {"seed": listed}, experiment=e)
 
 
-def _rows(e: Experiment, seeds: Sequence[int], report: Report | None = None) -> list[Floats]:
-    """What the runs of a resolved experiment end in."""
+def _rows(e: Resolved, seeds: Sequence[int], report: Report | None = None) -> list[Floats]:
+    """What the runs end in."""
     with blas_threads(e.threads), np.errstate(all="ignore"):  # a status says what was not finite
         found = measure_many(e, seeds, report=report)
     return [_numbers(numbers) for numbers in found]
@@ -125,7 +125,7 @@ def _numbers(found: Floats | Exception) -> Floats:
     return found
 
 
-def _in_threads(e: Experiment, seeds: Sequence[int], workers: int) -> list[Floats]:
+def _in_threads(e: Resolved, seeds: Sequence[int], workers: int) -> list[Floats]:
     stopped = threading.Event()
 
     def watch(stage: str, step: int, loss: float) -> None:
@@ -143,7 +143,7 @@ def _in_threads(e: Experiment, seeds: Sequence[int], workers: int) -> list[Float
             raise
 
 
-def _in_processes(e: Experiment, seeds: Sequence[int], workers: int, batch: int) -> list[Floats]:
+def _in_processes(e: Resolved, seeds: Sequence[int], workers: int, batch: int) -> list[Floats]:
     """In processes that stay for the next ensemble: they take seconds to start."""
     global _last_use
     from loky import get_reusable_executor

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .blas import blas_threads
-from .config import Experiment
+from .config import Experiment, Resolved
 from .contrastive import alignment, pretrain
 from .data import (
     Labelled,
@@ -153,7 +153,7 @@ class Arm:
 class Simulation:
     """A whole run in arrays; ``Result`` presents it."""
 
-    experiment: Experiment
+    experiment: Resolved
     instance: Instance
     pretrained: Pretrained | None
     simclr: Arm | None
@@ -188,19 +188,19 @@ def draw(experiment: Experiment, seed: int | None = None) -> Instance:
     return _draw_rest(space, e, filters, unlabelled, lambda stream: generator(chosen, stream))
 
 
-def draw_supervised(e: Experiment, seeds: Sequence[int]) -> Instance:
+def draw_supervised(e: Resolved, seeds: Sequence[int]) -> Instance:
     """The instances of several seeds without a contrastive stage, bit for bit, as one with a leading axis."""
     space = Space(e.data.dim)
     filters = _draw_filters(space, e, [generator(seed, "filters") for seed in seeds])
     return _draw_rest(space, e, filters, None, lambda stream: [generator(seed, stream) for seed in seeds])
 
 
-def _draw_filters(space: Space, e: Experiment, rng: Rng) -> Floats:
+def _draw_filters(space: Space, e: Resolved, rng: Rng) -> Floats:
     return space.draw(2 * e.network.filters, e.init_scale, rng)
 
 
 def _draw_rest(
-    space: Space, e: Experiment, filters: Floats, unlabelled: Unlabelled | None, rng: Callable[[str], Rng]
+    space: Space, e: Resolved, filters: Floats, unlabelled: Unlabelled | None, rng: Callable[[str], Rng]
 ) -> Instance:
     """Labelled samples, bias and split; rng(stream) : the generator of a purpose, or one a replicate."""
     m = e.network.filters
@@ -238,7 +238,7 @@ def _memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def check_memory(e: Experiment) -> None:
+def check_memory(e: Resolved) -> None:
     """Refuse what cannot fit before allocating it: the Gram matrices and the coordinates."""
     m, n0, n = e.network.filters, e.pretraining.samples, e.finetuning.samples
     rows = 2 * m + 2 * n0 + n + 1
@@ -321,9 +321,9 @@ def pretrain_only(
 
 @dataclass(frozen=True)
 class _Stages:
-    """The stages of one run of a resolved experiment; ``simulate`` has the meaning of seed and record."""
+    """The stages of one run; ``simulate`` has the meaning of seed and record."""
 
-    experiment: Experiment
+    experiment: Resolved
     instance: Instance
     seed: int
     record: int | None
@@ -331,7 +331,6 @@ class _Stages:
     def pretrain(self, unlabelled: Unlabelled, progress: Callable[[int, float], None] | None) -> Pretrained:
         e, instance = self.experiment, self.instance
         settings = e.pretraining
-        assert settings.learning_rate is not None  # resolved
         descent: Descent | FreshDescent
         if unlabelled.augmented is not None:
             z, z_aug = unlabelled.sums(instance.mu)
@@ -409,10 +408,9 @@ def test_network(instance: Instance, trained: Floats, width: int) -> tuple[Float
     return trained[..., :width], direction, None if instance.bias is None else trained[..., width]
 
 
-def training_settings(e: Experiment) -> dict[str, Any]:
-    """Arguments of ``train_dictionary`` that a resolved experiment settles."""
+def training_settings(e: Resolved) -> dict[str, Any]:
+    """Arguments of ``train_dictionary`` that an experiment settles."""
     settings = e.finetuning
-    assert settings.learning_rate is not None  # resolved
     return {
         "q": e.network.q,
         "output_scale": e.network.output_scale,
@@ -422,8 +420,8 @@ def training_settings(e: Experiment) -> dict[str, Any]:
     }
 
 
-def test_settings(e: Experiment) -> dict[str, Any]:
-    """Arguments of ``evaluate`` that a resolved experiment settles."""
+def test_settings(e: Resolved) -> dict[str, Any]:
+    """Arguments of ``evaluate`` that an experiment settles."""
     return {
         "signal_norm": e.signal_norm,
         "sigma_p": e.data.sigma_p,

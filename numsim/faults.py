@@ -1,10 +1,16 @@
 """What is said when a configuration is wrong: one line a fault, all faults at once."""
 
-import re
-from collections.abc import Iterable
-from difflib import SequenceMatcher
+from __future__ import annotations
 
-__all__ = ["ConfigError", "fault", "nearest", "show"]
+import re
+from collections.abc import Collection, Iterable, Sequence
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+__all__ = ["ConfigError", "Fault", "explain", "fault", "nearest", "show"]
 
 
 class ConfigError(ValueError):
@@ -48,3 +54,39 @@ def nearest(name: str, known: Iterable[str]) -> str:
         return max(whole, last), whole
 
     return max(known, key=likeness, default="none")
+
+
+class Fault(NamedTuple):
+    """What is wrong: the line that says it, the settings it concerns, whether it is a rule between them."""
+
+    line: str
+    settings: tuple[str, ...]
+    rule: bool = False
+
+    def concerns(self, names: Collection[str]) -> bool:
+        """Whether it concerns a setting, or one of a part, of these names."""
+        return any(name in names or name.partition(".")[0] in names for name in self.settings)
+
+
+def explain(error: ValidationError, known: Sequence[str], part: str = "") -> list[Fault]:
+    """Return what pydantic found wrong with the settings of an experiment, or of the part of this name.
+
+    known : the names that there are. A rule between settings is an error of type "rule", whose context holds
+    its line and the settings involved.
+    """
+    found = []
+    for wrong in error.errors(include_url=False):
+        context = wrong.get("ctx", {})
+        if wrong["type"] == "rule":
+            found.append(Fault(context["line"], context["involved"], rule=True))
+            continue
+        where = ".".join([part] * bool(part) + [str(piece) for piece in wrong["loc"]])
+        if wrong["type"] == "extra_forbidden":
+            parts = [] if "." in where else [name.partition(".")[0] for name in known if "." in name]
+            expected = f"a known name; nearest: {nearest(where, [*known, *parts])}"
+        elif wrong["type"] == "model_type":
+            expected = f"a table of settings, {where}.NAME = VALUE"
+        else:
+            expected = context.get("expected") or wrong["msg"]  # of a choice, or of a value
+        found.append(Fault(fault(where, show(wrong["input"]), expected), (where,)))
+    return found

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .config import Experiment
+from .config import Resolved
 from .contrastive import top_eigenpairs
 from .dynamics import STATUSES as ENDS
 from .experiment import Arm, Instance, Report, Simulation, draw, pretrain_only, simulate
@@ -107,9 +107,9 @@ def blank(measures: Sequence[str], status: int) -> Floats:
 
 
 def measure(
-    e: Experiment, seed: int, measures: Sequence[str] = ("arms",), *, report: Report | None = None
+    e: Resolved, seed: int, measures: Sequence[str] = ("arms",), *, report: Report | None = None
 ) -> Floats:
-    """The numbers of ``measures`` for a resolved experiment and a seed, arms side by side (float64)."""
+    """The numbers of ``measures`` for an experiment and a seed, arms side by side (float64)."""
     instance = draw(e, seed)
     simulation = None
     if "arms" in measures:
@@ -127,7 +127,7 @@ def measure(
 
 
 def measure_many(
-    e: Experiment, seeds: Sequence[int], measures: Sequence[str] = ("arms",), *, report: Report | None = None
+    e: Resolved, seeds: Sequence[int], measures: Sequence[str] = ("arms",), *, report: Report | None = None
 ) -> list[Floats | Exception]:
     """``measure`` for many seeds, bit for bit; the error of a run that broke off in place of its numbers.
 
@@ -145,14 +145,14 @@ def measure_many(
     return found
 
 
-def _alone(e: Experiment, seed: int, measures: Sequence[str], report: Report | None) -> Floats | Exception:
+def _alone(e: Resolved, seed: int, measures: Sequence[str], report: Report | None) -> Floats | Exception:
     try:
         return measure(e, seed, measures, report=report)
     except Exception as error:
         return error
 
 
-def _together(e: Experiment, seeds: Sequence[int]) -> list[Floats]:
+def _together(e: Resolved, seeds: Sequence[int]) -> list[Floats]:
     """What ``_arms`` gives for each seed; there is no simclr arm."""
     trained, loss, error = supervised_runs(e, seeds)
     codes = np.array([STATUSES.index(status) - 1 if status in STATUSES else ABSENT for status in ENDS])
@@ -179,7 +179,7 @@ def _arm(arm: Arm | None) -> list[float]:
 
 
 def _pretraining(
-    e: Experiment, instance: Instance, seed: int, simulation: Simulation | None, report: Report | None
+    e: Resolved, instance: Instance, seed: int, simulation: Simulation | None, report: Report | None
 ) -> list[float]:
     if instance.unlabelled is None:
         return [math.nan] * 3
@@ -190,11 +190,10 @@ def _pretraining(
     return [stage.descent.steps, stage.descent.loss, stage.alignment]
 
 
-def _spectrum(e: Experiment, instance: Instance) -> list[float]:
+def _spectrum(e: Resolved, instance: Instance) -> list[float]:
     if instance.unlabelled is None or instance.unlabelled.augmented is None:
         return [math.nan] * 2
     settings = e.pretraining
-    assert settings.learning_rate is not None  # resolved
     z, z_aug = instance.unlabelled.sums(instance.mu)
     values, vectors = top_eigenpairs(
         z, z_aug, learning_rate=settings.learning_rate, temperature=settings.temperature

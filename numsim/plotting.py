@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .config import Experiment
+from .config import Resolved
 from .dynamics import NON_FINITE
 from .files import write_atomically
 from .prediction import predicted_spectrum, predicted_unit
@@ -180,7 +180,7 @@ def _level(axes: Axes, level: float, text: str) -> None:
     axes.annotate(text, (0.02, level), xycoords=("axes fraction", "data"), va="bottom", fontsize=8)
 
 
-def _predicted_growth(e: Experiment, measured: dict[str, Any], steps: Floats) -> tuple[Floats, Floats]:
+def _predicted_growth(e: Resolved, measured: dict[str, Any], steps: Floats) -> tuple[Floats, Floats]:
     limit = predicted_spectrum(e)
     unit = predicted_unit(e)
     return coefficient_growth(
@@ -198,7 +198,7 @@ def _predicted_growth(e: Experiment, measured: dict[str, Any], steps: Floats) ->
 
 
 def _draw_arm(
-    e: Experiment, arm: ArmResult, race: dict[str, dict[str, Any]] | None, top: Axes, bottom: Axes
+    e: Resolved, arm: ArmResult, race: dict[str, dict[str, Any]] | None, top: Axes, bottom: Axes
 ) -> None:
     path = arm.trajectory
     steps = path["step"].values
@@ -231,7 +231,7 @@ def _draw_arm(
         _level(bottom, target, "target")
 
 
-def _draw_race(e: Experiment, row: dict[str, Any], steps: Floats, axes: Axes) -> None:
+def _draw_race(e: Resolved, row: dict[str, Any], steps: Floats, axes: Axes) -> None:
     for kind in ("signal", "noise"):
         start, blow_up = row[f"{kind}_start"], row[f"{kind}_time"]
         if blow_up is None or not np.isfinite(blow_up) or start <= 0 or len(steps) < 2:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .config import Experiment
+from .config import Resolved
 from .contrastive import LINEAR_END, top_eigenpairs
 from .dynamics import STATUSES
 from .experiment import Arm, Simulation
@@ -68,7 +68,7 @@ def compare(simulation: Simulation) -> dict[str, Any]:
     return result
 
 
-def predicted_spectrum(e: Experiment) -> Spectrum:
+def predicted_spectrum(e: Resolved) -> Spectrum:
     """The spectrum that governs the run: of A for fixed views, of its mean for fresh ones."""
     a = e.pretraining.overlap
     if e.pretraining.views == "fresh":
@@ -76,10 +76,9 @@ def predicted_spectrum(e: Experiment) -> Spectrum:
     return spectrum(e.kappa, e.aspect, a, projected=e.data.projected)
 
 
-def predicted_unit(e: Experiment) -> float:
-    """The unit of that spectrum, u = (eta/tau) sigma_p^2 d / n0, for a resolved experiment."""
+def predicted_unit(e: Resolved) -> float:
+    """The unit of that spectrum, u = (eta/tau) sigma_p^2 d / n0."""
     s = e.pretraining
-    assert s.learning_rate is not None
     return power_unit(
         learning_rate=s.learning_rate,
         temperature=s.temperature,
@@ -109,7 +108,6 @@ def _measured(simulation: Simulation) -> dict[str, float]:
     e, instance, pretrained = simulation.experiment, simulation.instance, simulation.pretrained
     assert pretrained is not None
     assert instance.unlabelled is not None
-    assert e.pretraining.learning_rate is not None
     steps = pretrained.descent.steps
     found = {"initial_overlap": 1.0, "ratio": _signal_ratio(pretrained.filters, instance.mu, e)}
     if pretrained.descent.status == STATUSES[0]:  # where a stage was cut short is not its linear end
@@ -136,14 +134,13 @@ def _measured(simulation: Simulation) -> dict[str, float]:
     return found
 
 
-def _predicted(e: Experiment, initial_overlap: float, *, steps: int, ended: bool) -> dict[str, float]:
+def _predicted(e: Resolved, initial_overlap: float, *, steps: int, ended: bool) -> dict[str, float]:
     """What theory says, as far as it applies to the run.
 
     The length of the stage and the ratio need a top direction that outgrows the bulk by the linear end, and
     d > 2 n0; growth and ratio after ``steps`` need a run that did not go beyond the linear end.
     """
     s = e.pretraining
-    assert s.learning_rate is not None
     unit = predicted_unit(e)
     limit = predicted_spectrum(e)
     growth = limit.top * unit
@@ -200,7 +197,7 @@ def _late_growth(descent: FreshDescent) -> float:
     return float((sizes[-1] / sizes[middle]) ** (1 / (steps[-1] - steps[middle])))
 
 
-def _signal_ratio(filters: Floats, mu: Floats, e: Experiment) -> float:
+def _signal_ratio(filters: Floats, mu: Floats, e: Resolved) -> float:
     """Root-mean-square <w, mu> over root-mean-square sd of <w, xi_new>, over all filters (2m, D)."""
     norm = float(np.linalg.norm(mu))
     if norm == 0:
@@ -211,7 +208,7 @@ def _signal_ratio(filters: Floats, mu: Floats, e: Experiment) -> float:
     return norm * math.sqrt(float(np.sum(along**2))) / noise if noise > 0 else math.inf
 
 
-def _winner(e: Experiment, signal: float, noise: float) -> str:
+def _winner(e: Resolved, signal: float, noise: float) -> str:
     """Who has blown up: the larger activation a, once its output alone is of order one, (s/m) a^q > 1/10."""
     blown_up = (0.1 * e.network.filters / e.network.output_scale) ** (1 / e.network.q)
     if not (np.isfinite([signal, noise]).all() and max(signal, noise) > blown_up):
@@ -219,10 +216,9 @@ def _winner(e: Experiment, signal: float, noise: float) -> str:
     return "signal" if signal > noise else "noise"
 
 
-def _race(e: Experiment, arm: Arm, mu: Floats, true_labels: Floats) -> dict[str, dict[str, Any]]:
+def _race(e: Resolved, arm: Arm, mu: Floats, true_labels: Floats) -> dict[str, dict[str, Any]]:
     """Per class: a_0 and b_0 (median over the class's samples), the race they predict, who won."""
     assert arm.descent is not None
-    assert e.finetuning.learning_rate is not None
     m = e.network.filters
     start = (arm.initial.reshape(2 * m, -1) @ arm.dictionary.vectors.T).reshape(2, m, -1)
     end = arm.descent.inner.reshape(2, m, -1)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .config import Experiment
+from .config import Resolved
 from .data import signal_noise_entries
 from .dynamics import WORK_BETWEEN_PAUSES, WORK_OF_A_STEP
 from .evaluation import evaluate_stack
@@ -38,8 +38,8 @@ _drawing = threading.Lock()
 at every one, and take a third longer than one after the other."""
 
 
-def portion_size(e: Experiment) -> int:
-    """How many runs of a resolved experiment one call does: 1 if they are long, or have a contrastive stage.
+def portion_size(e: Resolved) -> int:
+    """How many runs of an experiment one call does: 1 if they are long, or have a contrastive stage.
 
     A call cannot be interrupted: it must not take longer than a loop between its pauses.
     """
@@ -51,7 +51,7 @@ def portion_size(e: Experiment) -> int:
     return max(1, min(_PORTION, int(WORK_BETWEEN_PAUSES / (steps + test))))
 
 
-def supervised_runs(e: Experiment, seeds: Sequence[int]) -> tuple[Trained, Floats, Floats]:
+def supervised_runs(e: Resolved, seeds: Sequence[int]) -> tuple[Trained, Floats, Floats]:
     """What runs without a contrastive stage end in: training, test losses (B,), test errors (B,)."""
     with _drawing:
         instance = draw_supervised(e, seeds)

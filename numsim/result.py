@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .config import Experiment
+from .config import Experiment, Resolved
 from .dynamics import NON_FINITE, STATUSES
 from .experiment import Arm, Instance, Pretrained, Simulation
 from .files import write_atomically
@@ -109,7 +109,7 @@ class Result:
     unlabelled samples.
     """
 
-    experiment: Experiment
+    experiment: Resolved
     pretraining: PretrainingResult | None
     simclr: ArmResult | None
     direct: ArmResult
@@ -265,7 +265,7 @@ def _loaded(content: bytes) -> Result:
         raise ValueError(f"it has the statuses {statuses}, expected some of {STATUSES}")
     stages = {name: _loaded_stage(dataset, name, status) for name, status in statuses.items()}
     return Result(
-        Experiment(**json.loads(dataset.attrs["config"])),
+        Experiment(**json.loads(dataset.attrs["config"])).resolved(),
         stages.get("pretraining"),
         stages.get("simclr"),
         stages["direct"],

@@ -1,18 +1,18 @@
 """Settings by dotted name: the kinds of value, tables to and from dotted names, one level on another.
 
-Nothing here knows which settings there are: the models of config.py say so.
+Nothing here but ``TWINS`` knows which settings there are: the models of parts.py and config.py say so.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import suppress
 from math import isfinite
 from numbers import Real
 from typing import Annotated, Any
 
-from pydantic import BaseModel, PlainValidator, TypeAdapter, ValidationError
+from pydantic import PlainValidator
 from pydantic_core import PydanticCustomError
 
-from .faults import fault, nearest, show
+from .faults import fault, show
 
 __all__ = [
     "MOST",
@@ -22,7 +22,6 @@ __all__ = [
     "NonNegative",
     "Positive",
     "Steps",
-    "check",
     "flatten",
     "integer",
     "merge",
@@ -69,15 +68,12 @@ NonNegative = Annotated[float, number(float, lambda x: x >= 0, "a finite number,
 Flag = Annotated[bool, PlainValidator(_flag)]
 
 
-Models = Mapping[str, type[BaseModel]]
-Fields = Mapping[str, TypeAdapter[Any]]
-
-
 def _text(key: object) -> str:
-    return key if isinstance(key, str) else show(key)
+    """The key as a name that can be encoded, whatever it is."""
+    return key.encode(errors="backslashreplace").decode() if isinstance(key, str) else show(key)
 
 
-def flatten(level: object, parts: Models, faults: list[str]) -> dict[str, object]:
+def flatten(level: object, parts: Mapping[str, type[Any]], faults: list[str]) -> dict[str, object]:
     """Return the settings of one level by dotted name; a setting given twice and both twins are faults.
 
     parts : the model of each part by its name; a part may be given as a model or as a table.
@@ -90,7 +86,7 @@ def flatten(level: object, parts: Models, faults: list[str]) -> dict[str, object
         name = _text(key)
         part = parts.get(name)
         if part and isinstance(value, part):
-            value = value.model_dump(exclude_none=True)
+            value = value.as_dict()
         inside = part is not None and isinstance(value, Mapping)
         for dotted, leaf in (
             [(f"{name}.{_text(k)}", v) for k, v in value.items()] if inside else [(name, value)]
@@ -105,12 +101,15 @@ def flatten(level: object, parts: Models, faults: list[str]) -> dict[str, object
     return flat
 
 
-def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tables of settings given by dotted name."""
+def nest(flat: Mapping[str, Any], parts: Container[str]) -> dict[str, Any]:
+    """Return the tables of settings given by dotted name; a part given as something else stays that."""
     nested: dict[str, Any] = {}
     for dotted, value in flat.items():
-        part, _, name = dotted.rpartition(".")
-        (nested.setdefault(part, {}) if part else nested)[name] = value
+        part, _, name = dotted.partition(".")
+        if not name or part not in parts:
+            nested[dotted] = value
+        elif isinstance(table := nested.setdefault(part, {}), dict):
+            table[name] = value
     return nested
 
 
@@ -124,27 +123,3 @@ def merge(levels: Iterable[Mapping[str, object]]) -> dict[str, object]:
                 merged.pop(twin, None)
         merged |= flat
     return merged
-
-
-def check(
-    flat: Mapping[str, object], parts: Models, fields: Fields, faults: list[str]
-) -> tuple[dict[str, object], set[str]]:
-    """Return the sound settings with their types, and the names of the faulty ones; add their faults."""
-    sound: dict[str, object] = {}
-    faulty: set[str] = set()
-    for name, value in flat.items():
-        if name in fields:
-            try:
-                sound[name] = fields[name].validate_python(value)
-            except ValidationError as error:
-                wrong = error.errors(include_url=False)[0]
-                options = wrong.get("ctx", {}).get("expected")  # of a choice
-                faults.append(fault(name, show(value), options or wrong["msg"]))
-                faulty.add(name)
-        elif name in parts:
-            faults.append(fault(name, show(value), f"a table of settings, {name}.NAME = VALUE"))
-            faulty |= {field for field in fields if field.startswith(f"{name}.")}
-        else:
-            near = nearest(name, fields if "." in name else [*fields, *parts])
-            faults.append(fault(name, show(value), f"a known name; nearest: {near}"))
-    return sound, faulty

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from numsim.config import Data, Evaluation, Experiment, Finetuning, Network, Pretraining
+from numsim.config import Data, Evaluation, Experiment, Finetuning, Network, Pretraining, Resolved
 from numsim.faults import ConfigError
 from numsim.levels import load, parse_override, presets, read_levels
 from numsim.theory import defaults
@@ -279,11 +279,70 @@ def test_resolved_keeps_what_is_given() -> None:
         pretraining={"learning_rate": 0.5},
         finetuning={"learning_rate": 0.25},
     )
-    assert experiment.resolved() == experiment
+    assert experiment.resolved().as_dict() == experiment.as_dict()
 
 
 def test_without_pretraining_its_learning_rate_stays_out() -> None:
-    assert Experiment(pretraining={"samples": 0}).resolved().pretraining.learning_rate is None
+    direct = Experiment(pretraining={"samples": 0}).resolved()
+    assert direct.pretraining.learning_rate == 0
+    assert "learning_rate" not in direct.as_dict()["pretraining"]
+    given = Experiment(pretraining={"samples": 0, "learning_rate": 0.5}).resolved()
+    assert given.as_dict()["pretraining"]["learning_rate"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "length", [{}, {"data.snr": 0.3}, {"data.signal_norm": 3.0}, {"data.snr": 0}], ids=str
+)
+@pytest.mark.parametrize(
+    "scale", [{}, {"network.init_scale": 1e-3}, {"network.relative_init_scale": 0.1}], ids=str
+)
+def test_resolved_leaves_nothing_open(length: dict[str, object], scale: dict[str, object]) -> None:
+    """Both names of a scale are numbers; on record is the one that was given, or is the default."""
+    given = load(None, {"data.dim": 400, "data.sigma_p": 2.0, **length, **scale})
+    ran = given.resolved()
+    assert ran.data.signal_norm == given.signal_norm == pytest.approx(ran.data.snr * 40, rel=ROUND_OFF)
+    assert ran.data.snr == given.snr
+    assert ran.network.relative_init_scale == given.relative_init_scale
+    assert ran.network.init_scale == given.init_scale
+    assert ran.network.relative_init_scale == pytest.approx(ran.network.init_scale * 40, rel=ROUND_OFF)
+    assert [value for part in PARTS for _, value in getattr(ran, part) if value is None] == []
+    on_record = {f"{part}.{name}" for part in PARTS for name in ran.as_dict()[part]}
+    assert on_record & set(TWIN_NAMES) == {
+        *(length or ["data.snr"]),
+        *(scale or ["network.relative_init_scale"]),
+    }
+    for part in PARTS:  # in the order of the fields, as files hold them
+        recorded = list(ran.as_dict()[part])
+        assert recorded == [name for name in type(value_of(given, part)).model_fields if name in recorded]
+
+
+def test_a_resolved_experiment_is_an_experiment() -> None:
+    """Its parts, its copies and its dict go wherever an experiment's do."""
+    given = Experiment(data={"signal_norm": 3}, network={"init_scale": 1e-3}, seed=4)
+    ran = given.resolved()
+    assert isinstance(ran, Experiment)
+    assert ran.resolved() is ran
+    assert ran != given  # of another type, and with step sizes
+    for again in (
+        Experiment(**ran.as_dict()).resolved(),
+        Experiment(
+            data=ran.data,
+            network=ran.network,
+            **{k: ran.as_dict()[k] for k in PARTS - {"data", "network"}},
+            seed=4,
+        ).resolved(),
+        ran.replace({}).resolved(),
+        pickle.loads(pickle.dumps(ran)),
+        copy.deepcopy(ran),
+    ):
+        assert again == ran
+        assert hash(again) == hash(ran)
+        assert again.as_dict() == ran.as_dict()
+    assert ran.replace({"data.snr": 0.5}).resolved().data.signal_norm == 0.5 * ran.noise_norm
+    assert ran.model_copy(update={"seed": 5}).as_dict() == {**ran.as_dict(), "seed": 5}
+    by_hand: Callable[..., object] = Resolved
+    with pytest.raises(TypeError, match=r"made by Experiment\(\.\.\.\)\.resolved"):
+        by_hand(seed=3)
 
 
 def test_resolved_without_a_usable_formula(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,8 +423,9 @@ def test_extreme_settings_resolve_or_are_a_config_error(flat: dict[str, object])
         resolved = load(None, flat).resolved()
     except ConfigError:
         return
-    rates = (resolved.pretraining.learning_rate, resolved.finetuning.learning_rate)
-    assert all(rate is None or 0 < rate < math.inf for rate in rates)
+    assert 0 < resolved.finetuning.learning_rate < math.inf
+    assert 0 <= resolved.pretraining.learning_rate < math.inf
+    assert (resolved.pretraining.learning_rate == 0) == (resolved.pretraining.samples == 0)
 
 
 @settings(deadline=None, max_examples=30)
@@ -373,8 +433,9 @@ def test_extreme_settings_resolve_or_are_a_config_error(flat: dict[str, object])
 def test_resolving_twice_is_resolving_once(flat: dict[str, object]) -> None:
     once = load(None, flat).resolved()
     assert once.resolved() == once
-    assert once.finetuning.learning_rate is not None
-    assert (once.pretraining.learning_rate is None) == (once.pretraining.samples == 0)
+    assert once.finetuning.learning_rate > 0
+    assert (once.pretraining.learning_rate == 0) == (once.pretraining.samples == 0)
+    assert Experiment(**once.as_dict()).resolved() == once
 
 
 def test_parts_are_models_or_dicts() -> None:
@@ -560,6 +621,32 @@ def test_rules_between_fields(flat: dict[str, object], ok: bool) -> None:
     else:
         (line,) = faults_of(lambda: load(None, flat))
         assert ", expected " in line
+
+
+def test_pydantic_alone_knows_the_rules() -> None:
+    """They are its validators: nothing beside it decides what is sound."""
+    tables = {"data": {"balanced": True}, "pretraining": {"samples": 3}, "finetuning": {"samples": 5}}
+    with pytest.raises(ValidationError) as caught:
+        Experiment.model_validate(tables)
+    assert [wrong["type"] for wrong in caught.value.errors()] == ["rule", "rule"]
+    assert faults_of(lambda: Experiment(**tables)) == tuple(wrong["msg"] for wrong in caught.value.errors())
+    sound = Experiment.model_validate({"data": {"snr": 1}, "seed": 3.0})
+    assert sound == Experiment(data={"snr": 1.0}, seed=3)
+
+
+def test_every_fault_is_told_whatever_hides_it(tmp_path: Path) -> None:
+    """Rules behind faulty settings, and settings of a part that is given as something else."""
+    file = tmp_path / "experiment.toml"
+    file.write_text("data = 3\n[network]\nfilters = 0\n[finetuning]\nsamples = 101\nlabelled = 'subset'\n")
+    overrides = {"data.snr": -1, "data.balanced": True, "data.snrr": 1, "threads": 0}
+    assert {line.partition(":")[0] for line in faults_of(lambda: load(file, overrides))} == {
+        "data",
+        "network.filters",
+        "data.snr",
+        "data.snrr",
+        "threads",
+        "finetuning.samples",  # more than the unlabelled: neither number is at fault itself
+    }
 
 
 def test_rules_wait_for_their_fields() -> None:

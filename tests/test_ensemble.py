@@ -248,7 +248,7 @@ def test_measures_are_those_of_the_run() -> None:
     )
     theory = result.theory["pretraining"]
     assert top_aligned == pytest.approx(theory["alignment"]["measured"], rel=tolerances.SOLVED)
-    unit = e.pretraining.learning_rate * e.noise_norm**2 / 8  # type: ignore[operator]
+    unit = e.pretraining.learning_rate * e.noise_norm**2 / 8
     assert top * unit == pytest.approx(theory["top_eigenvalue"]["measured"], rel=tolerances.SOLVED)
     for k, name in enumerate(every):  # alone they are the same
         start = size(every[:k])

@@ -11,6 +11,7 @@ from scipy.stats import ks_2samp
 
 import numsim
 from numsim import Experiment, dynamics, reference
+from numsim.config import Resolved
 from numsim.contrastive import alignment
 from numsim.data import Labelled, Unlabelled
 from numsim.evaluation import evaluate
@@ -20,7 +21,7 @@ from numsim.fresh_views import FreshDescent
 Floats = npt.NDArray[np.float64]
 
 
-def small(**changes: Any) -> Experiment:
+def small(**changes: Any) -> Resolved:
     """An experiment that the loops of the reference can follow."""
     settings = {
         "data.dim": 40,
@@ -36,7 +37,7 @@ def small(**changes: Any) -> Experiment:
     return numsim.load(None, {**settings, **changes}).resolved()
 
 
-def dense_draw(e: Experiment, seed: int) -> reference.Drawn:
+def dense_draw(e: Resolved, seed: int) -> reference.Drawn:
     return reference.draw(
         np.random.default_rng(seed),
         dim=e.data.dim,
@@ -52,7 +53,7 @@ def dense_draw(e: Experiment, seed: int) -> reference.Drawn:
     )
 
 
-def compressed(e: Experiment, drawn: reference.Drawn, seed: int) -> Instance:
+def compressed(e: Resolved, drawn: reference.Drawn, seed: int) -> Instance:
     """The dense draw in numsim's coordinates: the same code runs on it."""
     mu, filters, noise, views, labelled = numsim.compress(
         drawn.mu[None], drawn.W, drawn.noise, drawn.views, drawn.labelled_noise
@@ -70,11 +71,9 @@ def compressed(e: Experiment, drawn: reference.Drawn, seed: int) -> Instance:
 
 
 def dense_run(
-    e: Experiment, drawn: reference.Drawn, instance: Instance, W0: Floats
+    e: Resolved, drawn: reference.Drawn, instance: Instance, W0: Floats
 ) -> tuple[reference.Trajectory, reference.Trajectory, reference.Trajectory]:
     """Pre-training, fine-tuning and direct training in R^d, from the filters W0 (2m, d)."""
-    assert e.pretraining.learning_rate is not None
-    assert e.finetuning.learning_rate is not None
     pre = reference.pretrain(
         W0,
         drawn.z,
@@ -91,7 +90,6 @@ def dense_run(
     def train(W: Floats) -> reference.Trajectory:
         if instance.bias is not None:
             W = np.concatenate([W, instance.bias[:, None]], axis=1)
-        assert e.finetuning.learning_rate is not None
         return reference.train(
             W[instance.order].reshape(2, e.network.filters, -1),
             x,
@@ -252,7 +250,7 @@ def observables(simulation: Simulation) -> dict[str, float]:
     return found
 
 
-def fresh_dense(e: Experiment, seed: int) -> Simulation:
+def fresh_dense(e: Resolved, seed: int) -> Simulation:
     """The experiment with fresh views, every vector dense in R^d (mu along the first axis)."""
     drawn = reference.draw(
         np.random.default_rng(seed),
@@ -266,7 +264,6 @@ def fresh_dense(e: Experiment, seed: int) -> Simulation:
         projected=e.data.projected,
         first_axis=True,
     )
-    assert e.pretraining.learning_rate is not None
     run = reference.pretrain_fresh_views(
         drawn.W,
         drawn.mu,
@@ -320,9 +317,9 @@ def test_equal_in_law_to_dense_sampling(changes: dict[str, Any]) -> None:
     e = small(**{"network.relative_init_scale": 0.3, "pretraining.steps": 12, **changes})
     ours, dense = [], []
     for seed in range(tolerances.LAW_SEEDS):
-        at = e.replace({"seed": seed})
+        at = e.replace({"seed": seed}).resolved()
         ours.append(observables(simulate(at, draw(at))))
-        at = e.replace({"seed": seed + tolerances.LAW_SEEDS})
+        at = e.replace({"seed": seed + tolerances.LAW_SEEDS}).resolved()
         dense.append(observables(simulate(at, compressed(at, dense_draw(at, seed), seed))))
     check_laws(ours, dense)
 
@@ -347,7 +344,7 @@ def test_fresh_views_are_equal_in_law_to_dense_sampling(changes: dict[str, Any])
     e = small(**{**settings, **changes})
     ours, dense = [], []
     for seed in range(tolerances.LAW_SEEDS):
-        at = e.replace({"seed": seed})
+        at = e.replace({"seed": seed}).resolved()
         ours.append(observables(simulate(at, draw(at))))
         dense.append(observables(fresh_dense(e, seed + tolerances.LAW_SEEDS)))
     check_laws(ours, dense)
@@ -366,7 +363,8 @@ def check_laws(ours: list[dict[str, float]], dense: list[dict[str, float]]) -> N
 def test_the_law_test_notices_a_wrong_law() -> None:
     """Control: the same test with the noise 10 % too large must fail."""
     e = small(**{"network.relative_init_scale": 0.3, "pretraining.steps": 12})
-    louder = e.replace({"data.sigma_p": 1.1, "data.snr": e.snr / 1.1, "network.init_scale": e.init_scale})
+    scales = {"data.snr": e.snr / 1.1, "network.init_scale": e.init_scale}
+    louder = e.replace({"data.sigma_p": 1.1, **scales}).resolved()
     ours = [observables(simulate(e, draw(e.replace({"seed": s})))) for s in range(tolerances.LAW_SEEDS)]
     dense = [
         observables(simulate(e, compressed(e, dense_draw(louder, s), s))) for s in range(tolerances.LAW_SEEDS)
@@ -653,7 +651,6 @@ def test_user_data_trains_through_the_same_dictionary() -> None:
     instance = compressed(e, drawn, 5)
     arm: Arm = simulate(e, instance).direct
     W0 = drawn.W[instance.order].reshape(2, 2, -1)
-    assert e.finetuning.learning_rate is not None
     W, descent = numsim.train(
         W0,
         drawn.x,

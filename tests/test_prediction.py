@@ -56,7 +56,6 @@ def test_races_are_those_of_the_filters(flips: float, q: float, seed: int) -> No
     e, labelled = simulation.experiment, simulation.instance.labelled
     rows = compare(simulation)["race"]
     assert simulation.simclr is not None
-    assert e.finetuning.learning_rate is not None
     for name, arm in (("simclr", simulation.simclr), ("direct", simulation.direct)):
         assert set(rows[name]) == {f"{j:+.0f}" for j in labelled.labels}
         for side, sign in enumerate(("+1", "-1")):

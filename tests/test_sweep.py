@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 import numsim
 import numsim.measures
 from numsim import cli
+from numsim.config import Resolved
 from numsim.measures import ABSENT, FAILED, NON_FINITE, NOT_RUN, STATUSES
 from numsim.sweep import batches, executors, study
 from numsim.sweep.batches import Batch, Row
@@ -321,7 +322,7 @@ def test_runs_that_break_off_are_a_status_and_tried_again(
     with monkeypatch.context() as patch:
         real = numsim.measures.measure
 
-        def breaks(e: numsim.Experiment, seed: int, *rest: Any, **keywords: Any) -> Any:
+        def breaks(e: Resolved, seed: int, *rest: Any, **keywords: Any) -> Any:
             if (e.finetuning.samples, seed) == (4, 2):
                 raise RuntimeError("on two\n  lines")
             if (e.finetuning.samples, seed) == (6, 0):

@@ -90,7 +90,7 @@ def test_the_last_sentence_compares_with_what_is_possible(
     error: float, loss: float, flips: float, remark: str
 ) -> None:
     result = result_of("plain")
-    experiment = result.experiment.replace({"data.flip_probability": flips})
+    experiment = result.experiment.replace({"data.flip_probability": flips}).resolved()
     direct = replace(result.direct, status="target_loss", train_loss=0.0123, test_error=error, test_loss=loss)
     _, others = _shown(replace(result, direct=direct, experiment=experiment))
     assert f"direct on 4 labels: training loss 0.012, test error {error:.3g}{remark}." in others
@@ -100,6 +100,6 @@ def test_the_last_sentence_says_that_the_target_was_missed() -> None:
     result = result_of("plain")
     arm = replace(result.direct, status="max_steps", train_loss=0.5, steps=40, test_error=0.2)
     for target, reached in ((0.01, " after all 40 steps (target 0.01)"), (0.0, "")):
-        experiment = result.experiment.replace({"finetuning.target_loss": target})
+        experiment = result.experiment.replace({"finetuning.target_loss": target}).resolved()
         _, others = _shown(replace(result, direct=arm, experiment=experiment))
         assert f"direct on 4 labels: training loss 0.5{reached}, test error 0.2." in others

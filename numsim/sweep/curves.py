@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..config import Experiment
+from ..config import Resolved
 from ..contrastive import LINEAR_END
 from ..prediction import predicted_spectrum, predicted_unit
 from ..theory import (
@@ -45,14 +45,14 @@ _SPLITS = 12  # of n labels into two classes: quantiles of the binomial law wher
 
 
 class Curve(NamedTuple):
-    """A prediction for a resolved experiment; probability : of success, else the variable itself."""
+    """A prediction for an experiment; probability : of success, else the variable itself."""
 
-    predict: Callable[[Experiment], float]
+    predict: Callable[[Resolved], float]
     probability: bool
     words: str
 
 
-def _over_splits(e: Experiment, strength: float) -> float:
+def _over_splits(e: Resolved, strength: float) -> float:
     """S2 (9) averaged over how many labels of n are +1."""
     n, q, m = e.finetuning.samples, e.network.q, e.network.filters
 
@@ -68,13 +68,13 @@ def _over_splits(e: Experiment, strength: float) -> float:
     return float(np.mean([one(int(k)) for k in binom.ppf((np.arange(_SPLITS) + 0.5) / _SPLITS, n, 0.5)]))
 
 
-def _direct(e: Experiment) -> float:
+def _direct(e: Resolved) -> float:
     if not e.network.q > 2 or e.snr == 0:
         return math.nan
     return _over_splits(e, e.snr**e.network.q)
 
 
-def _finetuned(e: Experiment) -> float:
+def _finetuned(e: Resolved) -> float:
     """With sigma_0 in units of sqrt(tau), in which the stage ends at max |s| = 0.3."""
     if not e.network.q > 2 or e.kappa == 0 or e.pretraining.overlap > 0:
         return math.nan
@@ -89,17 +89,17 @@ def _finetuned(e: Experiment) -> float:
     return _over_splits(e, finetuning_strength(e.snr, ratio, e.network.q))
 
 
-def _spectrum(e: Experiment) -> float:
+def _spectrum(e: Resolved) -> float:
     return predicted_spectrum(e).alignment if e.pretraining.samples else math.nan
 
 
-def _transition(e: Experiment) -> float:
+def _transition(e: Resolved) -> float:
     """1/2 at the transition, where v_1 begins to see the signal."""
     threshold = predicted_spectrum(e).threshold
     return e.kappa / (e.kappa + threshold) if e.pretraining.samples and e.kappa > 0 else math.nan
 
 
-def _alignment(e: Experiment) -> float:
+def _alignment(e: Resolved) -> float:
     """The descent in two variables, from the filters' expected overlap with v_1."""
     n0, m = e.pretraining.samples, e.network.filters
     if not n0 or e.kappa == 0:
@@ -118,7 +118,7 @@ def _alignment(e: Experiment) -> float:
     return float(course.alignment[-1])
 
 
-def _relu(e: Experiment) -> float:
+def _relu(e: Resolved) -> float:
     """Median over label draws of K1 (12) after max_steps.
 
     beta lies between its values for filters that the first step kicks and for those that it does not, by the
@@ -127,7 +127,6 @@ def _relu(e: Experiment) -> float:
     """
     n, m, p = e.finetuning.samples, e.network.filters, e.data.flip_probability
     scale, rate = e.network.output_scale, e.finetuning.learning_rate
-    assert rate is not None
     first = rate * scale * e.noise_norm**2 / (2 * n * m)
     kicked = first / (first + e.relative_init_scale)
     inverse = (1 - kicked) * inverse_active(m) + kicked * inverse_active(m, kicked=True)
