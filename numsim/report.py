@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from .claims import Control, Evidence
 from .comparison import SUITE_LEVEL, Comparison
+from .faults import raised
 from .files import write_atomically
 from .notes import formula_html, inline_html, numbers, to_html, without_title
 from .svg import inline_svg
@@ -236,4 +237,4 @@ def _figure(e: Evidence, anchor: str) -> dict[str, Any]:
         draw = deviations if e.claim.figure is None else e.claim.figure
         return {"svg": Markup(inline_svg(partial(draw, e), f"figure-{anchor}", _caption(e))), "fault": ""}
     except Exception as error:  # a user's function may raise anything; the numbers are not lost with it
-        return {"svg": "", "fault": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+        return {"svg": "", "fault": raised(error, e.claim.figure)}

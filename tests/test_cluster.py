@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -190,6 +191,8 @@ def test_a_lost_scheduler_is_incomplete_and_gone_on_with(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    heard: list[logging.LogRecord] = []
+    monkeypatch.setattr(logging.Logger, "callHandlers", lambda _, record: heard.append(record))
     machines.worker()
     (tmp_path / "sweep.toml").write_text(TOML)
     arguments = ["sweep", str(tmp_path / "sweep.toml"), "--out", str(tmp_path / "out"), "--json"]
@@ -200,6 +203,8 @@ def test_a_lost_scheduler_is_incomplete_and_gone_on_with(
     said = capsys.readouterr()
     *written, line = said.err.splitlines()
     assert [text.partition(":")[0] for text in written] == ["written"]
+    assert not heard  # a page of traceback
+    assert not logging.getLogger("distributed.client").filters  # of other clients it is heard again
     assert (code, json.loads(said.out)["complete"]) == (cli.INCOMPLETE, False)
     assert "the Dask scheduler was lost" in line
     assert f"what was finished is kept in {tmp_path / 'out'}" in line
