@@ -474,6 +474,7 @@ def _report(found: list[Evidence], folder: Path, *, missing: list[str] | None, *
     missing : the claims that an interrupted verification did not come to. Returns what could not be drawn.
     """
     from .report import INTERRUPTED_REPORT, state, write_report
+    from .style import import_matplotlib
 
     faults: list[str] = []
     there = state(folder / "index.html")
@@ -482,6 +483,8 @@ def _report(found: list[Evidence], folder: Path, *, missing: list[str] | None, *
     elif missing is not None and there not in ("", INTERRUPTED_REPORT):
         print(f"kept: {folder}/index.html, which is complete", file=sys.stderr)
     else:
+        with suppress(Exception):  # which costs the figures, not the page
+            import_matplotlib()
         with _writing(folder):
             page = write_report(found, folder, missing=missing, faults=faults, **facts)
         words = "" if missing is None else f" (interrupted: {len(missing)} claims were not checked)"
@@ -619,9 +622,10 @@ def _keep(
 def _draw(path: Path, draw: Callable[[], Figure]) -> list[str]:
     """Draw a picture and write it; returns the line that it costs if it cannot be: results are not lost."""
     from .files import write_atomically
-    from .style import picture, picture_kind
+    from .style import import_matplotlib, picture, picture_kind
 
     try:
+        import_matplotlib()
         content = picture(draw, picture_kind(path))
     except Exception as error:  # matplotlib's own installation and settings may raise anything
         return [f"cannot draw {path}: {type(error).__name__}: {_sentence(error)}"]
@@ -664,7 +668,10 @@ def _sentence(error: BaseException) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    warnings.formatwarning = lambda message, *_, **__: f"numsim: warning: {message}\n"
+    # The first line alone: Numba's on a variable that it cannot read goes on with a traceback.
+    warnings.formatwarning = lambda text, *_, **__: (
+        f"numsim: warning: {str(text).strip().partition(chr(10))[0]}\n"
+    )
     # Drawing is off-screen here and in worker processes, also where a claim of a user's own asks pyplot.
     os.environ["MPLBACKEND"] = "agg"
     logging.getLogger("matplotlib").setLevel(logging.CRITICAL)  # of settings that are not used

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["own_style", "picture", "picture_kind"]
+__all__ = ["import_matplotlib", "own_style", "picture", "picture_kind"]
 
 
 def picture_kind(path: str | os.PathLike[str]) -> str:
@@ -29,6 +31,21 @@ def picture_kind(path: str | os.PathLike[str]) -> str:
     if kind not in ("png", "pdf", "svg"):
         raise ValueError(f"{os.fspath(path)}: got a picture of unknown kind, expected .png, .pdf or .svg")
     return kind
+
+
+def import_matplotlib() -> None:
+    """Import matplotlib for a command, which must draw where its settings, or a backend, cannot be read.
+
+    It takes its settings from the working directory before it looks anywhere else; for as long as the import
+    lasts that is the folder of its own defaults. For a process without other threads.
+    """
+    if "matplotlib" in sys.modules or (found := find_spec("matplotlib")) is None or not found.origin:
+        return
+    if "MPLCONFIGDIR" in os.environ:  # of its fonts' cache
+        os.environ["MPLCONFIGDIR"] = os.path.abspath(os.environ["MPLCONFIGDIR"])
+    with chdir(Path(found.origin).parent / "mpl-data"):
+        import matplotlib as mpl
+    assert mpl
 
 
 @contextmanager
