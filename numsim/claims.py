@@ -40,6 +40,7 @@ from .comparison import (
     slope,
 )
 from .processes import cores, pool_settings, submit
+from .user_errors import raised
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -259,7 +260,7 @@ def _attempt(claim: Claim, trials: Trials, keywords: Mapping[str, Any]) -> Outco
     except MemoryError:
         return Outcome([], reason="not enough memory")
     except Exception as error:
-        sentence = f"the check raised {type(error).__name__}: {' '.join(str(error).split())}"
+        sentence = f"the check raised {raised(error, claim.check)}"
         return Outcome([], reason=sentence) if keywords else Outcome([], error=sentence)
 
 

@@ -2,19 +2,20 @@
 
 Exit codes: 0 done, all claims hold; 1 a claim fails or a control does not; 2 usage or configuration (one line
 a fault on stderr); 3 incomplete (a run that did not stay finite, a claim that is inconclusive, a result that
-could not be written); 130 on Ctrl-C.
+could not be written, a figure that could not be drawn); 130 on Ctrl-C.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
@@ -27,16 +28,18 @@ except KeyboardInterrupt:  # most of the start-up time: Ctrl-C there is a Ctrl-C
 from . import __version__
 
 if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
     from .claims import Claim, Evidence
     from .config import Experiment
     from .experiment import Report
     from .result import Result
+    from .sweep.study import Attempt
 
 __all__ = ["app", "main"]
 
 USAGE, INCOMPLETE, INTERRUPTED = 2, 3, 130
-
-_FILES = ("result.nc", "summary.json", "figure.png")
 
 app = typer.Typer(
     add_completion=False,
@@ -46,6 +49,14 @@ app = typer.Typer(
     help="Run a feature-learning theorem inside its own assumptions: SimCLR pre-training, fine-tuning and "
     "direct training of two-layer CNNs on signal-noise data, exactly in law at any dimension.",
 )
+
+
+def _path(text: str) -> Path:
+    """A path as it was typed; an empty one, as of a variable that is not set, is none."""
+    if not text:
+        raise typer.BadParameter("got '', expected a path (. is this folder)")
+    return Path(text)
+
 
 Source = Annotated[
     str | None,
@@ -58,6 +69,10 @@ Settings = Annotated[
     ),
 ]
 Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of the run (replaces the file's).")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Replace the results of another experiment in that folder.")
+]
 
 
 class _Failure(Exception):
@@ -90,11 +105,11 @@ def run(
     settings: Settings = None,
     seed: Seed = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write result.nc, summary.json and figure.png here.")
+        Path | None,
+        typer.Option(parser=_path, metavar="DIR", help="Write result.nc, summary.json and figure.png here."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")
-    ] = False,
+    replace: Replace = False,
+    as_json: Json = False,
 ) -> None:
     """Run one experiment, both arms.
 
@@ -103,8 +118,7 @@ def run(
     """
     experiment = _experiment(source, settings, seed)
     if out is not None:
-        for name in _FILES:
-            _prepare(out / name, make_folder=True)
+        _prepare_run(out, experiment, replace)
     import numpy as np
 
     from .experiment import run as simulate
@@ -113,13 +127,34 @@ def run(
     with _progress() as report, np.errstate(all="ignore"):  # a status says what was not finite
         result = simulate(experiment, report=report)
         summary = {**result.summary(), "seconds": time.perf_counter() - start}
+    faults = list(result.faults)
     try:
         if out is not None:
-            _save(result, summary, out)
+            faults += _save(result, summary, out, replace)
     finally:  # what was found is shown whether or not it could be kept
         _show(result, summary, as_json)
-    if result.faults:
-        raise _Failure(*result.faults, code=INCOMPLETE)
+    if faults:
+        raise _Failure(*faults, code=INCOMPLETE)
+
+
+def _prepare_run(out: Path, experiment: Experiment, replace: bool) -> None:
+    """Make sure that a run's files can be written, and take no other experiment's place unasked."""
+    from .folders import LEDGER, RUN, other_than_run
+
+    for name in RUN:
+        _prepare(out / name, make_folder=True)
+    if replace and (out / LEDGER).exists():
+        from .sweep.ledger import Ledger, LedgerError
+
+        try:
+            Ledger(out / LEDGER).close()
+        except LedgerError as error:  # not a sweep's, or in use
+            raise _Failure(str(error)) from error
+    if (other := other_than_run(out, experiment)) and not replace:
+        raise _Failure(_HOLDS.format(out, other))
+
+
+_HOLDS = "{} holds {}; choose another folder, or replace it (--replace)"
 
 
 @app.command()
@@ -130,7 +165,9 @@ def sweep(
     out: Annotated[
         Path,
         typer.Option(
-            metavar="DIR", help="Folder of the ledger and the results; what is in it is gone on with."
+            parser=_path,
+            metavar="DIR",
+            help="Folder of the ledger and the results; what is in it is gone on with.",
         ),
     ],
     scheduler: Annotated[
@@ -138,30 +175,33 @@ def sweep(
         typer.Option(metavar="ADDRESS", help='A Dask scheduler; "local" starts one. Default: this machine.'),
     ] = None,
     settings: Settings = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")
-    ] = False,
+    replace: Replace = False,
+    as_json: Json = False,
 ) -> None:
     """Run an experiment over a grid of settings: the phase diagram, its boundary and its exponent.
 
-    Interrupted at any moment, the same command goes on where it was. Writes results.nc, results.csv,
-    summary.json and figure.png beside ledger.sqlite.
+    Interrupted at any moment, the same command goes on where it was; with more seeds or values of the axes
+    too. Writes results.nc, results.csv, summary.json and figure.png beside ledger.sqlite, after Ctrl-C of
+    what is there by then.
     """
+    from .folders import SWEEP
     from .sweep.study import prepared
     from .sweep.sweepfile import load_sweep
 
     study = load_sweep(source, _overrides(settings))
     folder = prepared(out)
-    for name in _SWEEP_FILES:
+    for name in SWEEP:
         _prepare(folder / name)
-    from .sweep.executors import Unreachable
     from .sweep.ledger import LedgerError, LedgerFull
 
     start = time.perf_counter()
     again = f"what was finished is kept in {folder}; the same command goes on from there"
     try:
         with _terminated_as_interrupted(), _sweep_progress(study.runs) as progress:
-            found, computed = study.run(folder, scheduler, progress)
+            sought = study.attempt(folder, scheduler, progress, replace=replace)
+        lines = _finish_sweep(sought, folder, as_json, time.perf_counter() - start)
+        if isinstance(sought.stopped, KeyboardInterrupt):
+            raise sought.stopped
     except KeyboardInterrupt:
         print(f"numsim: {again}", file=sys.stderr)
         raise
@@ -169,39 +209,49 @@ def sweep(
         raise _Failure(str(error)) from error
     except LedgerFull as error:
         raise _Failure(f"{error.strerror}; make room: {again}", code=INCOMPLETE) from error
-    except Unreachable as error:
-        raise _Failure(f"{error}; {again}", code=INCOMPLETE) from error
-    from .diagrams import diagram
+    if sought.stopped is not None:
+        lines.append(f"{sought.stopped}; {again}")
+    if lines:
+        raise _Failure(*lines, code=INCOMPLETE)
+
+
+def _finish_sweep(sought: Attempt, folder: Path, as_json: bool, seconds: float) -> list[str]:
+    """Write and show what a sweep found, however far it came; returns what was not as it should be."""
+    from .folders import SWEEP
     from .sweep.criteria import sweep_fits
     from .sweep.study import netcdf
     from .sweep_tables import counts, show_sweep, summary, write_csv
 
-    seconds = time.perf_counter() - start
+    found, computed = sought.found, sought.computed
     fitted = sweep_fits(found)
     document = summary(found, fitted, computed=computed, seconds=seconds)
-    drawn = diagram(found, fitted)
+    n = counts(found)
     writers = (
         lambda file: file.write(netcdf(found)),
         lambda file: write_csv(found, file),
         lambda file: file.write((json.dumps(document, indent=2, allow_nan=False) + "\n").encode()),
-        lambda file: drawn.savefig(file, format="png", dpi=150),
     )
+
+    def draw() -> Figure:
+        from .diagrams import diagram
+
+        return diagram(found, fitted)
+
+    lines = []
     try:
-        _write_files(folder, _SWEEP_FILES, writers)
+        if n["not_run"] < n["runs"] or sought.stopped is None:  # what is finished, if anything is
+            lines = _keep(folder, dict(zip(SWEEP, writers, strict=False)), draw)
     finally:
         if as_json:
             print(json.dumps(document, allow_nan=False))
         else:
             show_sweep(found, fitted, computed=computed, seconds=seconds)
-    n = counts(found)
     if n["failed"] or n["non_finite"]:
-        lines = [f"{where}: {why}" for where, why in list(document["failures"].items())[:_SHOWN_FAILURES]]
-        raise _Failure(
-            *lines, f"{n['failed']} runs failed, {n['non_finite']} were not finite", code=INCOMPLETE
-        )
+        lines += [f"{where}: {why}" for where, why in list(document["failures"].items())[:_SHOWN_FAILURES]]
+        lines.append(f"{n['failed']} runs failed, {n['non_finite']} were not finite")
+    return lines
 
 
-_SWEEP_FILES = ("results.nc", "results.csv", "summary.json", "figure.png")
 _SHOWN_FAILURES = 5
 
 
@@ -253,35 +303,79 @@ def _sweep_progress(runs: int) -> Iterator[Callable[[int, int], None] | None]:
 def plot(
     path: Annotated[
         Path,
-        typer.Argument(metavar="RESULT", help="A result.nc or results.nc, or the folder that holds it."),
+        typer.Argument(
+            parser=_path,
+            metavar="RESULT",
+            help="A result.nc or results.nc, or the folder that holds it.",
+        ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Picture to write (.png, .pdf, .svg); default figure.png."),
+        typer.Option(
+            parser=_path,
+            metavar="FILE",
+            help="Picture to write, or replace (.png, .pdf, .svg); default figure.png beside the result.",
+        ),
     ] = None,
 ) -> None:
     """Draw the figure of a saved result: of a run, or of a sweep."""
-    from .plotting import load_figure, picture_kind, write_figure
+    from .folders import RESULT, RESULTS, load_saved
+    from .style import picture_kind
 
     if path.is_dir():
-        path = path / ("results.nc" if (path / "results.nc").exists() else "result.nc")
+        path = path / (RESULTS if (path / RESULTS).exists() else RESULT)
     target = path.parent / "figure.png" if out is None else out
     try:
         picture_kind(target)
-        drawn = load_figure(path)
+        saved = load_saved(path)
     except ValueError as error:
         raise _Failure(_sentence(error)) from error
     except OSError as error:
-        raise _Failure(f"cannot read {path}: {_sentence(error)}") from error
+        raise _Failure(f"cannot read {path}: {_sentence(error)}{_unfinished(path)}") from error
     _prepare(target)
-    with _writing(target):
-        write_figure(drawn, target)
+    for note in _notes(saved):
+        print(f"numsim: note: {path} holds {note}", file=sys.stderr)
+    if faults := _draw(target, lambda: _figure(saved)):
+        raise _Failure(*faults, code=INCOMPLETE)
     print(f"written: {target}")
+
+
+def _unfinished(path: Path) -> str:
+    """What to do where a sweep was killed before it wrote a result."""
+    from .folders import LEDGER
+
+    there = (path.parent / LEDGER).exists()
+    return f"; the sweep in {path.parent} is not finished, the same sweep command goes on" if there else ""
+
+
+def _notes(saved: Result | xr.Dataset) -> list[str]:
+    """What whoever looks at the figure of a saved result should know."""
+    from .folders import other_physics
+
+    notes = [words] if (words := other_physics(saved)) else []
+    if getattr(saved, "attrs", {}).get("incomplete"):
+        notes.append("a sweep that is not finished; the same sweep command goes on")
+    return notes
+
+
+def _figure(saved: Result | xr.Dataset) -> Figure:
+    """The figure of a run, or of a sweep."""
+    from .result import Result
+
+    if isinstance(saved, Result):
+        from .plotting import figure
+
+        return figure(saved)
+    from .diagrams import diagram
+
+    return diagram(saved)
 
 
 @app.command()
 def export(
-    dense: Annotated[Path, typer.Option(metavar="OUT.npz", help="The file to write.")],
+    dense: Annotated[
+        Path, typer.Option(parser=_path, metavar="OUT.npz", help="The file to write, or replace.")
+    ],
     source: Source = None,
     settings: Settings = None,
     seed: Seed = None,
@@ -294,6 +388,8 @@ def export(
 
     experiment = _experiment(source, settings, seed)
     _prepare(dense)
+    if dense.exists() and dense.read_bytes()[:2] not in (b"", b"PK"):  # an experiment's file, say
+        raise _Failure(f"cannot write {dense}: it is a file of another kind; choose another place")
     import numpy as np
 
     try:
@@ -314,12 +410,14 @@ def verify(
         str, typer.Option(metavar="quick|full", help="quick: the whole suite in a minute; full: 15 minutes.")
     ] = "quick",
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of all randomness.")] = 0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")
-    ] = False,
+    as_json: Json = False,
     report: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write a self-contained page, DIR/index.html.")
+        Path | None,
+        typer.Option(parser=_path, metavar="DIR", help="Write a self-contained page, DIR/index.html."),
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace an index.html that is not a report of numsim.")
+    ] = False,
 ) -> None:
     """Check the theory claim by claim, predicted against measured.
 
@@ -329,7 +427,7 @@ def verify(
 
     chosen = _claims(claims)
     if report is not None:
-        _prepare(report / "index.html", make_folder=True)
+        _prepare_report(report / "index.html", replace)
     from .verification import document, exit_code, live_table, sentences, show_verification
 
     start = time.perf_counter()
@@ -351,17 +449,47 @@ def verify(
         summary = document(found, seed=seed, effort=effort, seconds=seconds, interrupted=interrupted)
         print(json.dumps(summary, allow_nan=False))
     else:
-        show_verification(chosen, found, seconds)
+        show_verification(chosen, found, seconds, interrupted=interrupted)
+    faults: list[str] = []
     if report is not None:
-        from .report import write_report
-
-        with _writing(report):
-            page = write_report(found, report, seed=seed, effort=effort, seconds=seconds)
-        print(f"written: {page}", file=sys.stderr)
+        missing = [name for name in order if name not in {e.id for e in found}] if interrupted else None
+        faults = _report(found, report, seed=seed, effort=effort, seconds=seconds, missing=missing)
     if interrupted:
         raise KeyboardInterrupt
-    if code := exit_code(found):
-        raise _Failure(*sentences(found), code=code)
+    if code := exit_code(found) or (INCOMPLETE if faults else 0):
+        raise _Failure(*sentences(found), *faults, code=code)
+
+
+def _prepare_report(page: Path, replace: bool) -> None:
+    from .report import FOREIGN, state
+
+    _prepare(page, make_folder=True)
+    if state(page) == FOREIGN and not replace:
+        raise _Failure(_HOLDS.format(page.parent, "an index.html that is not a report of numsim"))
+
+
+def _report(found: list[Evidence], folder: Path, *, missing: list[str] | None, **facts: Any) -> list[str]:
+    """Write the report, unless it is of an interrupted verification and less than what is there.
+
+    missing : the claims that an interrupted verification did not come to. Returns what could not be drawn.
+    """
+    from .report import INTERRUPTED_REPORT, state, write_report
+    from .style import import_matplotlib
+
+    faults: list[str] = []
+    there = state(folder / "index.html")
+    if missing is not None and not found:
+        print(f"not written: {folder}/index.html, no claim was checked", file=sys.stderr)
+    elif missing is not None and there not in ("", INTERRUPTED_REPORT):
+        print(f"kept: {folder}/index.html, which is complete", file=sys.stderr)
+    else:
+        with suppress(Exception):  # which costs the figures, not the page
+            import_matplotlib()
+        with _writing(folder):
+            page = write_report(found, folder, missing=missing, faults=faults, **facts)
+        words = "" if missing is None else f" (interrupted: {len(missing)} claims were not checked)"
+        print(f"written: {page}{words}", file=sys.stderr)
+    return faults
 
 
 @app.command()
@@ -455,27 +583,57 @@ def _writing(path: Path) -> Iterator[None]:
         raise _Failure(f"cannot write {path}: {_sentence(error)}", code=INCOMPLETE) from error
 
 
-def _save(result: Result, summary: dict[str, Any], out: Path) -> None:
-    """Write all three files or none: a folder never holds files of different runs."""
-    from .plotting import figure
+def _save(result: Result, summary: dict[str, Any], out: Path, replace: bool) -> list[str]:
+    """Write the files of a run; returns what is wrong with its figure, if anything."""
+    from .folders import LEDGER, RESULT, RESULTS, SUMMARY, TABLE
 
     text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-    drawn = figure(result)
-    writers = (
-        lambda file: file.write(result.to_netcdf()),
-        lambda file: file.write(text.encode()),
-        lambda file: drawn.savefig(file, format="png", dpi=150),
-    )
-    _write_files(out, _FILES, writers)
+    writers = {
+        RESULT: lambda file: file.write(result.to_netcdf()),
+        SUMMARY: lambda file: file.write(text.encode()),
+    }
+    faults = _keep(out, writers, lambda: _figure(result))
+    if replace:
+        for name in (RESULTS, TABLE, LEDGER):
+            (out / name).unlink(missing_ok=True)
+    return faults
 
 
-def _write_files(folder: Path, names: Sequence[str], writers: Sequence[Callable[[BinaryIO], object]]) -> None:
-    """Write all files into the folder, or none."""
+def _keep(
+    folder: Path, writers: dict[str, Callable[[BinaryIO], object]], draw: Callable[[], Figure]
+) -> list[str]:
+    """Write results into a folder, all or none, then their figure; returns what is wrong with that."""
     from .files import write_together
+    from .folders import FIGURE
 
+    written = list(writers)
     with _writing(folder):
-        write_together(dict(zip((folder / name for name in names), writers, strict=True)))
-    print(f"written: {folder}/{', '.join(names)}", file=sys.stderr)
+        write_together({folder / name: write for name, write in writers.items()})
+    try:
+        with suppress(OSError):
+            (folder / FIGURE).unlink()  # of other numbers
+        if not (faults := _draw(folder / FIGURE, draw)):
+            written.append(FIGURE)
+    finally:
+        print(f"written: {folder}/{', '.join(written)}", file=sys.stderr)
+    return faults
+
+
+def _draw(path: Path, draw: Callable[[], Figure]) -> list[str]:
+    """Draw a picture and write it; returns the line that it costs if it cannot be: results are not lost."""
+    from .files import write_atomically
+    from .style import import_matplotlib, picture, picture_kind
+
+    try:
+        import_matplotlib()
+        content = picture(draw, picture_kind(path))
+    except Exception as error:  # matplotlib's own installation and settings may raise anything
+        return [f"cannot draw {path}: {type(error).__name__}: {_sentence(error)}"]
+    try:
+        write_atomically(path, lambda file: file.write(content))
+    except OSError as error:
+        return [f"cannot write {path}: {_sentence(error)}"]
+    return []
 
 
 def _show(result: Result, summary: dict[str, Any], as_json: bool) -> None:
@@ -510,7 +668,13 @@ def _sentence(error: BaseException) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    warnings.formatwarning = lambda message, *_, **__: f"numsim: warning: {message}\n"
+    # The first line alone: Numba's on a variable that it cannot read goes on with a traceback.
+    warnings.formatwarning = lambda text, *_, **__: (
+        f"numsim: warning: {str(text).strip().partition(chr(10))[0]}\n"
+    )
+    # Drawing is off-screen here and in worker processes, also where a claim of a user's own asks pyplot.
+    os.environ["MPLBACKEND"] = "agg"
+    logging.getLogger("matplotlib").setLevel(logging.CRITICAL)  # of settings that are not used
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell
             setattr(sys, name, io.StringIO())

@@ -114,6 +114,8 @@ def _title(found: xr.Dataset, e: Experiment) -> str:
     settings = ", ".join(
         f"{name} = {text}" for name, (field, text) in fixed.items() if field not in found.dims
     )
+    if found.attrs.get("incomplete"):
+        settings += "; sweep not finished"
     title = found.attrs.get("title", "")
     return f"{title}\n{settings}; {found.sizes['seed']} seeds a cell" if title else settings
 

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from .blas import blas_threads
 from .config import Experiment, Resolved
 from .experiment import Report, check_memory
+from .levels import Given, as_experiment
 from .measures import ARMS, FAILED, PHYSICS, STATUSES, blank, measure_many, variables
 from .processes import cores, pool_settings
 from .replicates import portion_size
@@ -64,12 +65,15 @@ def checked_seeds(seeds: int | Iterable[int]) -> list[int]:
     return found
 
 
-def run_many(experiment: Experiment, seeds: int | Iterable[int], *, workers: int | None = None) -> xr.Dataset:
+def run_many(
+    experiment: Experiment | Given, seeds: int | Iterable[int], *, workers: int | None = None
+) -> xr.Dataset:
     """Run an experiment at many seeds and keep what both arms end in.
 
     Parameters
     ----------
-    experiment : what to simulate; its own seed is not used.
+    experiment : what to simulate: an Experiment, the name of a preset, the path of a file, or a mapping of
+        settings; its own seed is not used.
     seeds : the seeds, or a number of them (0, 1, ...).
     workers : runs at a time; None: as many as there are cores for ``experiment.threads`` each. Threads, or
         processes where there are many short runs.
@@ -87,7 +91,7 @@ def run_many(experiment: Experiment, seeds: int | Iterable[int], *, workers: int
     ConfigError : settings that cannot be run. ValueError : seeds that are none.
     """
     listed = checked_seeds(seeds)
-    e = experiment.resolved()
+    e = as_experiment(experiment).resolved()
     check_memory(e)
     if workers is not None and (isinstance(workers, bool) or workers < 1):
         raise ValueError(f"workers is {workers}, expected a number >= 1, or None for all cores")

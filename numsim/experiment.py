@@ -32,6 +32,7 @@ from .dynamics import NON_FINITE, Descent
 from .evaluation import TestResult, evaluate
 from .faults import ConfigError
 from .fresh_views import FreshDescent, FreshViews, pretrain_fresh_views
+from .levels import Given, as_experiment
 from .network import split_filters
 from .space import Rng, Space, each, pad
 from .supervised import train_dictionary
@@ -160,13 +161,16 @@ class Simulation:
     direct: Arm
 
 
-def draw(experiment: Experiment, seed: int | None = None) -> Instance:
+def draw(experiment: Experiment | Given, seed: int | None = None) -> Instance:
     """Draw the instance that ``run(experiment, seed)`` trains on.
+
+    experiment : an Experiment, the name of a preset, the path of a file, or a mapping of settings; seed :
+    replaces its own.
 
     Order of revealing: filters, unlabelled noise, augmented noise (fixed views), labelled noise. With fresh
     views the augmented noise is revealed during training, which in law is the same.
     """
-    e = experiment.resolved()
+    e = as_experiment(experiment).resolved()
     chosen = e.seed if seed is None else seed
     check_memory(e)
     space = Space(e.data.dim)
@@ -256,12 +260,13 @@ def check_memory(e: Resolved) -> None:
         )
 
 
-def run(experiment: Experiment, seed: int | None = None, *, report: Report | None = None) -> Result:
+def run(experiment: Experiment | Given, seed: int | None = None, *, report: Report | None = None) -> Result:
     """Simulate both arms of the two-stage experiment, exactly in law at any dimension.
 
     Parameters
     ----------
-    experiment : what to simulate.
+    experiment : what to simulate: an Experiment, the name of a preset, the path of a file, or a mapping of
+        settings.
     seed : replaces ``experiment.seed``.
     report : called as report(stage, step, loss) a few times a second.
 
@@ -270,9 +275,14 @@ def run(experiment: Experiment, seed: int | None = None, *, report: Report | Non
     Result : ``.simclr`` (None without pre-training), ``.direct``, ``.pretraining``, ``.theory``.
 
     Same experiment, seed, library versions and CPU type: same bits, in whatever company of other runs.
+
+    Raises
+    ------
+    ConfigError : settings that cannot be run, all faults at once.
     """
     from .result import Result
 
+    experiment = as_experiment(experiment)
     if seed is not None:
         experiment = experiment.replace({"seed": seed})
     e = experiment.resolved()

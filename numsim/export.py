@@ -14,6 +14,7 @@ from .config import Experiment
 from .experiment import Simulation, draw, generator, simulate
 from .faults import ConfigError
 from .files import write_atomically
+from .levels import Given, as_experiment
 from .result import Result
 
 if TYPE_CHECKING:
@@ -40,19 +41,21 @@ bias_direct (2, m) are final, same learning rate. At q = 1 the derivative of max
 config is the experiment as JSON."""
 
 
-def write_dense(experiment: Experiment, path: Path, *, report: Report | None = None) -> None:
+def write_dense(experiment: Experiment | Given, path: Path, *, report: Report | None = None) -> None:
     """Run the experiment and write ``dense_arrays`` to an .npz file (replaced only when whole)."""
     arrays = dense_arrays(experiment, report=report)
     write_atomically(path, lambda file: np.savez(file, **arrays))
 
 
-def dense_arrays(experiment: Experiment, *, report: Report | None = None) -> dict[str, Any]:
+def dense_arrays(experiment: Experiment | Given, *, report: Report | None = None) -> dict[str, Any]:
     """Arrays of a run in R^d: its coordinates placed along a random orthonormal frame (Haar).
+
+    experiment : an Experiment, the name of a preset, the path of a file, or a mapping of settings.
 
     Raises ConfigError for d > 1e5 and for fresh views (no one set of views exists), FloatingPointError for a
     run that did not stay finite.
     """
-    e = experiment.resolved()
+    e = as_experiment(experiment).resolved()
     faults = []
     if e.data.dim > MOST:
         faults.append(f"data.dim: got {e.data.dim}, expected at most {MOST} for a dense export; lower it")

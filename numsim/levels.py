@@ -16,7 +16,10 @@ from typing import Any
 from .config import Experiment, compose
 from .faults import ConfigError, fault, nearest, show
 
-__all__ = ["load", "parse_override", "presets", "read_levels"]
+__all__ = ["Given", "as_experiment", "load", "parse_override", "presets", "read_levels"]
+
+Given = str | os.PathLike[str] | Mapping[str, object]
+"""What stands for an experiment: the name of a preset, the path of a file, or a mapping as of a file."""
 
 
 def presets() -> tuple[str, ...]:
@@ -53,15 +56,22 @@ def _parse(file: Path | Traversable, name: str, faults: list[str]) -> dict[str, 
 
 
 def _read(path: object, faults: list[str]) -> list[dict[str, Any]]:
+    if isinstance(path, Mapping):
+        return _on_presets(dict(path), faults)
     if not isinstance(path, str | os.PathLike):
-        faults.append(fault("path", show(path), "the path of a TOML file or the name of a preset"))
+        expected = "the name of a preset, the path of a TOML file, a mapping of settings or an Experiment"
+        faults.append(fault("experiment", show(path), expected))
         return []
     source = os.fsdecode(path)
     is_path = Path(source).suffix or os.path.basename(source) != source or os.path.isfile(source)
     if is_path or (os.path.isdir(source) and source not in presets()):
-        levels = [_parse(Path(source), source, faults)]
-    else:
-        levels = [_preset(source, faults)]
+        return _on_presets(_parse(Path(source), source, faults), faults)
+    return _on_presets(_preset(source, faults), faults)
+
+
+def _on_presets(table: dict[str, Any], faults: list[str]) -> list[dict[str, Any]]:
+    """A table on top of the presets that it builds on, lowest first."""
+    levels = [table]
     seen: list[object] = []
     while "preset" in levels[0]:
         name = levels[0].pop("preset")
@@ -86,19 +96,32 @@ def read_levels(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return levels
 
 
-def load(
-    path: str | os.PathLike[str] | None = None, overrides: Mapping[str, object] | None = None
-) -> Experiment:
+def as_experiment(given: Experiment | Given) -> Experiment:
+    """Return the experiment that is meant, wherever one is asked for: as it is, or `load`-ed.
+
+    Raises `ConfigError`, also for None, which is a variable that was never set rather than the defaults.
+    """
+    if isinstance(given, Experiment):
+        return given
+    faults: list[str] = []
+    return _composed(_read(given, faults), {}, faults)
+
+
+def load(path: Given | None = None, overrides: Mapping[str, object] | None = None) -> Experiment:
     """Return the experiment of a TOML file or preset, with overrides on top.
 
-    ``path`` is a file, the name of a preset, or None for the defaults; ``overrides`` maps dotted names (or
-    parts, to mappings) to values. The table ``sweep`` of a sweep file is left aside: what is loaded is the
-    experiment that is swept. Raises `ConfigError` with every fault.
+    ``path`` is a file, the name of a preset, what a file would say as a mapping, or None for the defaults;
+    ``overrides`` maps dotted names (or parts, to mappings) to values. The table ``sweep`` of a sweep file is
+    left aside: what is loaded is the experiment that is swept. Raises `ConfigError` with every fault.
     """
     faults: list[str] = []
     levels = [] if path is None else _read(path, faults)
+    return _composed(levels, {} if overrides is None else overrides, faults)
+
+
+def _composed(levels: list[dict[str, Any]], overrides: Mapping[str, object], faults: list[str]) -> Experiment:
     tables = [{key: value for key, value in level.items() if key != "sweep"} for level in levels]
-    return compose([*tables, {} if overrides is None else overrides], faults)
+    return compose([*tables, overrides], faults)
 
 
 def parse_override(text: str) -> tuple[str, object]:

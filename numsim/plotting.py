@@ -20,10 +20,11 @@ from .config import Resolved
 from .dynamics import NON_FINITE
 from .files import write_atomically
 from .prediction import predicted_spectrum, predicted_unit
-from .result import ArmResult, Result, load_result
+from .result import ArmResult, Result
+from .style import picture, picture_kind
 from .theory import coefficient_growth
 
-__all__ = ["figure", "load_figure", "picture_kind", "save_figure", "write_figure"]
+__all__ = ["figure", "save_figure"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,33 +37,10 @@ _ORDER_ONE = 2.0
 _TITLES = {"simclr": "Fine-tuning after pre-training", "direct": "Direct training"}
 
 
-def picture_kind(path: str | os.PathLike[str]) -> str:
-    """The format that a file name asks for: "png", "pdf" or "svg"; ValueError for any other."""
-    kind = Path(path).suffix.lstrip(".").lower()
-    if kind not in ("png", "pdf", "svg"):
-        raise ValueError(f"{os.fspath(path)}: got a picture of unknown kind, expected .png, .pdf or .svg")
-    return kind
-
-
 def save_figure(result: Result, path: str | os.PathLike[str]) -> None:
     """Draw ``figure(result)`` to a .png, .pdf or .svg file (replaced only when whole)."""
-    picture_kind(path)
-    write_figure(figure(result), path)
-
-
-def write_figure(drawn: Figure, path: str | os.PathLike[str]) -> None:
-    """Write a figure to a .png, .pdf or .svg file (replaced only when whole)."""
-    kind = picture_kind(path)
-    write_atomically(Path(path), lambda file: drawn.savefig(file, format=kind, dpi=150))
-
-
-def load_figure(path: str | os.PathLike[str]) -> Figure:
-    """The figure of a saved run or sweep; ValueError for a file that is neither, OSError if unreadable."""
-    from .diagrams import diagram
-    from .sweep.study import load_results
-
-    found = load_results(path)
-    return figure(load_result(path)) if found is None else diagram(found)
+    content = picture(lambda: figure(result), picture_kind(path))
+    write_atomically(Path(path), lambda file: file.write(content))
 
 
 def figure(result: Result) -> Figure:

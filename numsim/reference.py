@@ -1,4 +1,4 @@
-"""The naive twin of every kernel: filters in R^d, loops over samples, formulas in the order of derivations/model.md.
+"""The naive twin of every kernel: filters in R^d, loops over samples, derivations/model.md's formulas.
 
 Nothing here is fast and nothing of numsim is imported: read it to see what is computed, and compare with
 it to see whether the fast code computes the same. Symbols and sections are those of derivations/model.md.

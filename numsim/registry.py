@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from .claims import Claim
+from .user_errors import place
 
 __all__ = ["builtin", "find", "load_claims"]
 
@@ -49,8 +50,9 @@ def load_claims(path: Path) -> list[Claim]:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        sentence = " ".join(str(error).split())
-        raise ValueError(f"{path}: cannot be imported: {type(error).__name__}: {sentence}") from error
+        sentence = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        where = f" ({line})" if (line := place(error, str(path))) else ""
+        raise ValueError(f"{path}: cannot be imported: {sentence}{where}") from error
     finally:
         sys.path.remove(folder)
         if folder not in sys.path:  # also when it is checked, in another process: behind all others then

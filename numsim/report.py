@@ -18,9 +18,10 @@ from .comparison import SUITE_LEVEL, Comparison
 from .files import write_atomically
 from .notes import formula_html, inline_html, numbers, to_html, without_title
 from .svg import inline_svg
+from .user_errors import raised
 from .verification import document
 
-__all__ = ["page", "write_report"]
+__all__ = ["COMPLETE", "FOREIGN", "INTERRUPTED_REPORT", "page", "state", "write_report"]
 
 _SIGNS = {"holds": "✓", "fails": "✗", "inconclusive": "?"}
 _RELATIONS = {"=": "=", "<=": "≤", ">=": "≥"}
@@ -28,24 +29,58 @@ _WORDS = {"=": "", "≤": "at most ", "≥": "at least "}
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
+COMPLETE, INTERRUPTED_REPORT, FOREIGN = "complete", "interrupted", "foreign"
+_MARK = '<meta name="numsim-report" content="{}">'
+_GENERATOR = '<meta name="generator" content="numsim '
+
+
+def state(path: Path) -> str:
+    """What is at the place of a report: COMPLETE or INTERRUPTED_REPORT, FOREIGN if it is none, "" if nothing.
+
+    Raises OSError for a file that cannot be read.
+    """
+    if not path.exists():
+        return ""
+    head = path.read_bytes()[:4096].decode(errors="replace")
+    if _MARK.format(INTERRUPTED_REPORT) in head:
+        return INTERRUPTED_REPORT
+    return COMPLETE if _GENERATOR in head else FOREIGN
+
+
 def write_report(
-    evidence: Sequence[Evidence], folder: str | Path, *, seed: int, effort: str, seconds: float
+    evidence: Sequence[Evidence],
+    folder: str | Path,
+    *,
+    seed: int,
+    effort: str,
+    seconds: float,
+    missing: Sequence[str] | None = None,
+    faults: list[str] | None = None,
 ) -> Path:
     """Write ``folder``/index.html, replaced only when whole, and return its path.
 
     evidence : what was found, in the order of the page; seed, effort, seconds : of the verification.
-    A figure that cannot be drawn, or a note that cannot be read, is replaced by the reason. Raises OSError
-    where the page cannot be written.
+    missing : if it was interrupted, the ids of the claims it did not come to.
+    A figure that cannot be drawn, or a note that cannot be read, is replaced by the reason; the former are
+    added to ``faults``, a line each. Raises OSError where the page cannot be written.
     """
-    text = page(evidence, seed=seed, effort=effort, seconds=seconds)
+    text = page(evidence, seed=seed, effort=effort, seconds=seconds, missing=missing, faults=faults)
     target = Path(folder) / "index.html"
     target.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(target, lambda file: file.write(text.encode()))
     return target
 
 
-def page(evidence: Sequence[Evidence], *, seed: int, effort: str, seconds: float) -> str:
-    """The whole page."""
+def page(
+    evidence: Sequence[Evidence],
+    *,
+    seed: int,
+    effort: str,
+    seconds: float,
+    missing: Sequence[str] | None = None,
+    faults: list[str] | None = None,
+) -> str:
+    """The whole page; ``write_report`` says what the arguments are."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -53,8 +88,14 @@ def page(evidence: Sequence[Evidence], *, seed: int, effort: str, seconds: float
     notes = {_anchor(e): _note(e) for e in evidence}
     equations = {anchor: numbers(note) for anchor, note in notes.items()}
     controls = [control for e in evidence for control in e.controls]
+    sections = [_section(e, notes[_anchor(e)], equations) for e in evidence]
+    if faults is not None:
+        undrawn = ((s["id"], s["figure"]["fault"]) for s in sections if s["figure"]["fault"])
+        faults += [f"cannot draw the figure of {name}: {fault}" for name, fault in undrawn]
     return environment.from_string(template).render(
-        claims=[_section(e, notes[_anchor(e)], equations) for e in evidence],
+        claims=sections,
+        mark=Markup(_MARK.format(COMPLETE if missing is None else INTERRUPTED_REPORT)),
+        missing=missing,
         holding=sum(e.verdict == "holds" for e in evidence),
         controls=len(controls),
         failing=sum(control.verdict == "fails" for control in controls),
@@ -188,12 +229,12 @@ def _said(verdict: str) -> str:
 
 def _figure(e: Evidence, anchor: str) -> dict[str, Any]:
     """The claim's figure, or one of its deviations, or why there is none."""
-    from .figures import deviations
-
     if e.claim.figure is None and not e.outcome.comparisons:
         return {"svg": "", "fault": ""}
-    draw = deviations if e.claim.figure is None else e.claim.figure
     try:
+        from .figures import deviations
+
+        draw = deviations if e.claim.figure is None else e.claim.figure
         return {"svg": Markup(inline_svg(partial(draw, e), f"figure-{anchor}", _caption(e))), "fault": ""}
     except Exception as error:  # a user's function may raise anything; the numbers are not lost with it
-        return {"svg": "", "fault": f"{type(error).__name__}: {' '.join(str(error).split())}"}
+        return {"svg": "", "fault": raised(error, e.claim.figure)}

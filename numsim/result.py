@@ -19,6 +19,7 @@ from .config import Experiment, Resolved
 from .dynamics import NON_FINITE, STATUSES
 from .experiment import Arm, Instance, Pretrained, Simulation
 from .files import write_atomically
+from .measures import PHYSICS
 from .prediction import compare
 from .theory import conditions
 from .versions import versions
@@ -343,6 +344,7 @@ def _pretraining_trajectory(instance: Instance, stage: Pretrained) -> xr.Dataset
 def _provenance() -> dict[str, str]:
     return {
         **versions(),
+        "physics": str(PHYSICS),
         "python": platform.python_version(),
         "machine": platform.machine(),
     }

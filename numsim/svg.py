@@ -6,19 +6,18 @@ import html
 import io
 import re
 import sys
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import Element, fromstring
 
-import numpy as np
+from .style import own_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["inline_svg"]
 
-_STYLE = {
+_STYLE: dict[str, Any] = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
@@ -39,13 +38,9 @@ def inline_svg(draw: Callable[[], Figure], prefix: str, label: str) -> str:
     prefix : of all ids in it, which no other figure of the page may have; label : what it shows, in a
     sentence, for those who do not see it. Raises what ``draw`` raises.
     """
-    from matplotlib import rc_context
-
     from .figures import tidy
 
-    style: Any = {**_STYLE, "svg.hashsalt": prefix}
-    with rc_context(style), warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+    with own_style({**_STYLE, "svg.hashsalt": prefix}):
         figure = draw()
         tidy(figure)
         file = io.BytesIO()

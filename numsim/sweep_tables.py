@@ -48,6 +48,7 @@ def summary(found: xr.Dataset, fitted: Sequence[Fit], *, computed: int, seconds:
         "axes": axes,
         "seeds": found["seed"].values.tolist(),
         **counts(found),
+        "complete": not found.attrs.get("incomplete"),
         "computed": computed,
         "failures": json.loads(found.attrs.get("failures", "{}")),
         "boundaries": [fit.as_dict() for fit in fitted],
@@ -88,6 +89,8 @@ def show_sweep(
     for key in ("non_finite", "failed"):
         if n[key]:
             text += f", {n[key]} {key.replace('_', ' ')}"
+    if found.attrs.get("incomplete"):
+        text = f"incomplete: {text}"
     console.print(f"{text}; {seconds:.1f} s", highlight=False)
 
 

@@ -125,7 +125,12 @@ def _table(claims: Sequence[Claim], found: Sequence[Evidence], running: bool = F
 
 
 def show_verification(
-    claims: Sequence[Claim], found: Sequence[Evidence], seconds: float, console: Console | None = None
+    claims: Sequence[Claim],
+    found: Sequence[Evidence],
+    seconds: float,
+    console: Console | None = None,
+    *,
+    interrupted: bool = False,
 ) -> None:
     """Print the table of all claims asked for, and what it comes to."""
     console = console or Console()
@@ -139,6 +144,8 @@ def show_verification(
     holding = sum(e.verdict == "holds" for e in found)
     controls = [c for e in found for c in e.controls]
     failing = sum(c.verdict == "fails" for c in controls)
+    if interrupted:
+        console.print(f"interrupted: {len(found)} of {len(claims)} claims were checked", highlight=False)
     console.print(
         f"{holding} of {len(claims)} claims hold, {failing} of {len(controls)} controls fail as they must; "
         f"{seconds:.1f} s",

@@ -65,10 +65,12 @@ def test_a_check_that_raises_fails_and_a_control_that_raises_does_not() -> None:
 
     found = examine(claim(check=broken, controls={"off": {"where": "control"}}))
     assert found.verdict == "fails"
-    assert found.outcome.error == "the check raised ZeroDivisionError: in the claim of all places"
+    line = f"({os.path.relpath(__file__)}, line {broken.__code__.co_firstlineno + 1})"
+    assert found.outcome.error == f"the check raised ZeroDivisionError: in the claim of all places {line}"
     assert found.control == "inconclusive"
     assert (
-        found.controls[0].outcome.reason == "the check raised ZeroDivisionError: in the control of all places"
+        found.controls[0].outcome.reason
+        == f"the check raised ZeroDivisionError: in the control of all places {line}"
     )
     assert math.isnan(found.predicted)
     assert math.isnan(found.margin)
@@ -214,12 +216,59 @@ def test_a_claim_of_ones_own(tmp_path: Path) -> None:
     assert found.good
 
 
+_RAISING = """
+import functools
+import json
+from numsim import Claim
+
+def helper(text):
+    return json.loads(text)  # line 7
+
+def check(trials, *, factor=1.0):  # line 9
+    if factor == 2:
+        return None
+    if factor == 3:
+        assert trials is None  # line 13
+    return helper("x")
+
+class Called:
+    def __call__(self, trials, *, factor=1.0):
+        return check(trials, factor=factor)
+
+CLAIM = Claim(id="M1", title="Three", source="here", check=CHECK, controls={
+    "nothing": {"factor": 2}, "asserts": {"factor": 3}, "misspelt": {"facto": 3}})
+"""
+
+
+@pytest.mark.parametrize(
+    "wrapped", ["check", "functools.partial(check)", "functools.cache(check)", "Called()"]
+)
+def test_a_check_that_raises_names_the_line(wrapped: str, tmp_path: Path) -> None:
+    """The innermost line of the user's own file, not of the library that raised, nor of ours."""
+    path = tmp_path / "my_claim.py"
+    path.write_text(_RAISING.replace("CHECK", wrapped))
+    (found,) = numsim.verify([path])
+    assert found.verdict == "fails"
+    start = 17 if wrapped == "Called()" else 9
+    reasons = [found.outcome.error, *(c.outcome.reason for c in found.controls)]
+    lines = (7, start, 13, start)
+    kinds = ("JSONDecodeError: Expecting value", "TypeError: a check must", "AssertionError", "TypeError: ")
+    for reason, line, kind in zip(reasons, lines, kinds, strict=True):
+        assert reason.startswith(f"the check raised {kind}")
+        assert reason.endswith(f"({path}, line {line})")
+        assert "\n" not in reason
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         (None, "no such file"),
         ("x = 1\n", "holds no Claim"),
         ("import nowhere_at_all\n", "cannot be imported: ModuleNotFoundError"),
+        (
+            "def f():\n    return 1 / 0\nf()\n",
+            r"ZeroDivisionError: division by zero \(.*my_claim.py, line 2\)",
+        ),
         ("x = (\n", "cannot be imported: SyntaxError"),
         (_OWN.replace('{"four": {"factor": 4 / 3}}', "{}"), "claim M1 has no control"),
         ("raise SystemExit(3)\n", "cannot be imported: SystemExit"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -190,6 +191,8 @@ def test_a_lost_scheduler_is_incomplete_and_gone_on_with(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    heard: list[logging.LogRecord] = []
+    monkeypatch.setattr(logging.Logger, "callHandlers", lambda _, record: heard.append(record))
     machines.worker()
     (tmp_path / "sweep.toml").write_text(TOML)
     arguments = ["sweep", str(tmp_path / "sweep.toml"), "--out", str(tmp_path / "out"), "--json"]
@@ -198,11 +201,13 @@ def test_a_lost_scheduler_is_incomplete_and_gone_on_with(
     code = cli._main([*arguments, "--scheduler", machines.address])
     killer.join()
     said = capsys.readouterr()
-    (line,) = [line for line in said.err.splitlines() if line.startswith("numsim: ")]
-    assert (code, said.out) == (cli.INCOMPLETE, "")
+    *written, line = said.err.splitlines()
+    assert [text.partition(":")[0] for text in written] == ["written"]
+    assert not heard  # a page of traceback
+    assert not logging.getLogger("distributed.client").filters  # of other clients it is heard again
+    assert (code, json.loads(said.out)["complete"]) == (cli.INCOMPLETE, False)
     assert "the Dask scheduler was lost" in line
     assert f"what was finished is kept in {tmp_path / 'out'}" in line
-    assert os.listdir(tmp_path / "out") == [LEDGER]
     with Ledger(tmp_path / "out" / LEDGER) as ledger:
         kept = ledger.count()
     assert 0 < kept < RUNS

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 from rich.console import Console
 
 import numsim
 from numsim.diagrams import diagram
+from numsim.folders import load_saved
 from numsim.measures import FAILED, NOT_RUN, blank, size
-from numsim.plotting import load_figure
 from numsim.sweep.criteria import Criterion, sweep_fits
 from numsim.sweep.study import Study, netcdf
 from numsim.sweep_tables import counts, show_sweep, summary, write_csv
@@ -131,7 +132,9 @@ def test_files_of_a_sweep(tmp_path: Path) -> None:
     assert (first["data.snr"], first["finetuning.samples"], first["seed"]) == ("0.2", "4", "0")
     assert {row["status"] for row in rows} == {"target_loss", "failed"}
     (tmp_path / "results.nc").write_bytes(netcdf(found))
-    assert load_figure(tmp_path / "results.nc").axes[0].get_title() == "labels needed"
+    saved = load_saved(tmp_path / "results.nc")
+    assert isinstance(saved, xr.Dataset)
+    assert diagram(saved).axes[0].get_title() == "labels needed"
     console = Console(file=io.StringIO(), width=100)
     show_sweep(found, sweep_fits(found), computed=33, seconds=1.5, console=console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
@@ -151,4 +154,4 @@ def test_a_sweep_without_arms_counts_what_is_missing() -> None:
 def test_files_that_are_no_result(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "results.nc").write_bytes(content)
     with pytest.raises(ValueError, match="is not a result saved by numsim"):
-        load_figure(tmp_path / "results.nc")
+        load_saved(tmp_path / "results.nc")

@@ -17,8 +17,9 @@ from matplotlib.lines import Line2D
 from test_result import VARIANTS, result_of
 
 import numsim
-from numsim.plotting import figure, picture_kind, save_figure
+from numsim.plotting import figure, save_figure
 from numsim.result import Result, load_result
+from numsim.style import picture_kind
 
 Floats = npt.NDArray[np.float64]
 

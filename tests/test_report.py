@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from test_notes import WellFormed
 
 import numsim
-from numsim import report
+from numsim import cli, report
 from numsim.claims import (
     Claim,
     Comparison,
@@ -29,7 +29,7 @@ from numsim.claims import (
     follows,
 )
 from numsim.figures import tidy
-from numsim.report import number, page, write_report
+from numsim.report import COMPLETE, FOREIGN, INTERRUPTED_REPORT, number, page, state, write_report
 
 NOTE = r"""# X1 · A note
 
@@ -110,6 +110,9 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> list[Evidence]:
     ]
     assert [e.verdict for e in found] == ["holds"] * 3 + ["fails", "inconclusive", "fails", "holds"]
     return found
+
+
+MISSING = ["P1", "S<2>"]
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +270,100 @@ def test_a_report_is_replaced_only_when_whole(
         write_report(evidence, folder, seed=0, effort="quick", seconds=1.0)
     assert [path.name for path in folder.iterdir()] == ["index.html"]
     assert (folder / "index.html").read_text(encoding="utf-8") == before
+
+
+def test_an_interrupted_report_says_so(evidence: list[Evidence], text: str, tmp_path: Path) -> None:
+    assert "Interrupted" not in text
+    some = evidence[:2]
+    facts: dict[str, Any] = {"seed": 0, "effort": "quick", "seconds": 1.0}
+    part = WellFormed(page(some, **facts, missing=MISSING)).text
+    assert "Interrupted: 2 of 4 claims were checked. Not checked: P1, S<2>." in part
+    assert state(tmp_path / "index.html") == ""
+    write_report(some, tmp_path, **facts, missing=MISSING)
+    assert state(tmp_path / "index.html") == INTERRUPTED_REPORT
+    write_report(some, tmp_path, **facts)
+    assert state(tmp_path / "index.html") == COMPLETE
+    (tmp_path / "index.html").write_text("<!DOCTYPE html><title>My page</title>")
+    assert state(tmp_path / "index.html") == FOREIGN
+
+
+def test_figures_that_cannot_be_drawn_are_told(evidence: list[Evidence]) -> None:
+    faults: list[str] = []
+    page(evidence, seed=0, effort="quick", seconds=1.0, faults=faults)
+    (fault,) = faults
+    line = broken.__code__.co_firstlineno + 1
+    assert fault.startswith("cannot draw the figure of X4: RuntimeError: nothing <to> draw (")
+    assert fault.endswith(f"test_report.py, line {line})")
+
+
+_OWN = """
+import os
+import signal
+from pathlib import Path
+from numsim import Claim
+from numsim.claims import Outcome, equals
+
+
+def check(trials, *, factor=1.0):
+    return Outcome([equals("three", 3 * factor, 3.0, order=0.01)])
+
+
+def stopped(trials, *, factor=1.0):
+    if Path("stop").exists():
+        raise KeyboardInterrupt
+    return check(trials, factor=factor)
+
+
+def drawn(evidence):
+    if Path("broken").exists():
+        raise RuntimeError("no fonts")
+    from matplotlib import pyplot
+    return pyplot.figure()
+
+
+WRONG = {"four": {"factor": 4 / 3}}
+ONE = Claim(id="M1", title="Three", source="here", check=check, controls=WRONG, figure=drawn)
+TWO = Claim(id="M2", title="Three", source="here", check=stopped, controls=WRONG)
+"""
+
+
+def test_the_command_keeps_what_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(_OWN)
+    # One after the other, in this process.
+    monkeypatch.setattr(
+        "numsim.claims.verify_each", lambda claims, *facts: (examine(c, *facts) for c in claims)
+    )
+    place = tmp_path / "r" / "index.html"
+
+    def verify(*arguments: str) -> tuple[int, list[str]]:
+        code = cli._main(["verify", "own.py", "--report", "r", *arguments])
+        return code, capsys.readouterr().err.splitlines()
+
+    (tmp_path / "stop").touch()
+    interrupted = "written: r/index.html (interrupted: 1 claims were not checked)"
+    assert verify() == (cli.INTERRUPTED, [interrupted, "numsim: interrupted"])
+    assert state(place) == INTERRUPTED_REPORT
+    assert "Not checked: M2." in place.read_text()
+    (tmp_path / "stop").unlink()
+    assert verify() == (0, ["written: r/index.html"])
+    before = place.read_bytes()
+    (tmp_path / "stop").touch()
+    assert verify()[1] == ["kept: r/index.html, which is complete", "numsim: interrupted"]
+    assert place.read_bytes() == before
+    (tmp_path / "stop").unlink()
+    (tmp_path / "broken").touch()
+    code, (written, fault) = verify()
+    assert (code, written) == (cli.INCOMPLETE, "written: r/index.html")
+    assert fault == "numsim: cannot draw the figure of M1: RuntimeError: no fonts (own.py, line 21)"
+    place.write_text("mine")
+    code, (fault,) = verify()
+    assert (code, place.read_text()) == (cli.USAGE, "mine")
+    assert "an index.html that is not a report of numsim" in fault
+    (tmp_path / "broken").unlink()
+    assert verify("--replace") == (0, ["written: r/index.html"])
 
 
 # ---------------------------------------------------------------- in a browser

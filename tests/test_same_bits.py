@@ -63,7 +63,7 @@ def headline() -> dict[str, list[str]]:
             found[f"{name} {seed}"] = [float(number).hex() for number in numbers]
         kept = hashlib.blake2b(digest_size=16)
         for stage in (result.pretraining, result.simclr, result.direct):
-            for variable in sorted(stage.trajectory.data_vars):
+            for variable in sorted(map(str, stage.trajectory.data_vars)):
                 kept.update(np.ascontiguousarray(stage.trajectory[variable].values).tobytes())
         found[f"trajectories {seed}"] = [kept.hexdigest()]
     return found
@@ -87,6 +87,6 @@ def test_a_preset_keeps_its_bits(name: str) -> None:
 
 
 if __name__ == "__main__":
-    document = {"physics": PHYSICS, "machine": machine(), "presets": {n: swept(n) for n in SWEPT}}
+    document: dict[str, Any] = {"physics": PHYSICS, "machine": machine(), "presets": {n: swept(n) for n in SWEPT}}
     document["presets"]["headline"] = headline()
     FILE.write_text(json.dumps(document, indent=1) + "\n")

@@ -199,10 +199,14 @@ def interrupt_after(runs: int) -> Callable[[int, int], None]:
 @pytest.mark.parametrize("after", [0, 1, 7, 17])
 def test_what_was_interrupted_is_finished(after: int, expected: bytes, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        Study(SMALL, OVER, SEEDS).run(tmp_path, progress=interrupt_after(after))
+        numsim.sweep(SMALL, OVER, SEEDS, tmp_path, progress=interrupt_after(after))
+    part = load_results(tmp_path / RESULTS)
+    assert part is not None
+    assert part.attrs["incomplete"] == 1
     with Ledger(tmp_path / LEDGER) as ledger:
         kept = ledger.count()
     assert kept >= after
+    assert int((part["status"] != NOT_RUN).sum()) == 2 * kept
     found, computed = Study(SMALL, OVER, SEEDS).run(tmp_path)
     assert (netcdf(found), computed) == (expected, RUNS - kept)
     found, computed = Study(SMALL, OVER, SEEDS).run(tmp_path)
@@ -217,10 +221,57 @@ def test_more_values_and_seeds_use_what_is_there(tmp_path: Path) -> None:
     found, computed = Study(SMALL, over, [2, 0]).run(tmp_path)
     assert computed == 12 - 2
     assert netcdf(found) == netcdf(Study(SMALL, over, [2, 0]).run(None)[0])
-    moved = SMALL.replace({"data.snr": 0.9})  # from an axis into the experiment
-    assert Study(moved, {"finetuning.samples": [2, 4, 6]}, [0, 2]).run(tmp_path)[1] == 0
-    assert Study(SMALL, over, [0], measures=("spectrum",)).run(tmp_path)[1] == 6  # other numbers
-    assert Study(SMALL.replace({"network.q": 2}), over, [0]).run(tmp_path)[1] == 6  # other settings
+    assert Study(SMALL, over, [2]).run(tmp_path)[1] == 0
+    more = {**over, "network.q": [3, 2]}  # an axis where there was one value
+    assert Study(SMALL, more, [0, 2]).run(tmp_path)[1] == 12
+
+
+OTHERS: list[tuple[Callable[[], Study], str]] = [
+    (lambda: Study(SMALL.replace({"network.q": 2}), OVER, SEEDS), "network.q 3.0 there, 2.0 here"),
+    (lambda: Study(SMALL.replace({"data.snr": 0.9}), {"finetuning.samples": [2, 4, 6]}, SEEDS), "data.snr"),
+    (lambda: Study(SMALL, {"data.signal_norm": [3.0]}, SEEDS), "data.snr"),
+    (lambda: Study(SMALL, OVER, SEEDS, measures=("spectrum",)), "sweep.measure ['arms'] there"),
+]
+
+
+@few
+@pytest.mark.parametrize(("other", "words"), OTHERS)
+@pytest.mark.parametrize("lost", ["", LEDGER, RESULTS])
+def test_another_sweep_is_refused_or_replaced(
+    other: Callable[[], Study], words: str, lost: str, tmp_path: Path
+) -> None:
+    numsim.sweep(SMALL, OVER, SEEDS, tmp_path)
+    (tmp_path / "mine.txt").touch()
+    if lost:
+        (tmp_path / lost).unlink()
+    old = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.name != LEDGER}
+    with pytest.raises(numsim.ConfigError, match="another experiment") as caught:
+        other().run(tmp_path)
+    (line,) = caught.value.faults
+    assert words in line
+    assert "--replace" in line
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.name != LEDGER} == old
+    assert (tmp_path / LEDGER).exists() == (lost != LEDGER)
+    study = other()
+    found, computed = study.run(tmp_path, replace=True)
+    assert computed == study.runs
+    assert netcdf(found) == netcdf(other().run(None)[0])
+    assert sorted(p.name for p in tmp_path.iterdir()) == [LEDGER, "mine.txt"]
+    assert other().run(tmp_path, replace=True)[1] == 0  # the same one goes on
+
+
+@few
+def test_numbers_of_another_physics_are_replaced_only_where_that_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        for module in ("numsim.sweep.ledger", "numsim.sweep.grid", "numsim.ensemble"):
+            patch.setattr(f"{module}.PHYSICS", 1)
+        numsim.sweep(SMALL, OVER, SEEDS, tmp_path)
+    with pytest.raises(LedgerError, match=r"physics version 1, .*--replace"):
+        numsim.sweep(SMALL, OVER, SEEDS, tmp_path)
+    assert Study(SMALL, OVER, SEEDS).run(tmp_path, replace=True)[1] == RUNS
+    assert os.listdir(tmp_path) == [LEDGER]
 
 
 @few
@@ -432,8 +483,8 @@ def test_only_those_fail_that_kill(poison: set[tuple[int, int]], alone: bool, se
     """Whatever dies beside them, and in whatever order: never a run that was only near."""
     grid = Grid(SMALL, parse_axes({"data.snr": {"linspace": [0, 1, 10]}}))
     with Ledger(None) as ledger:
-        runner = Runner(grid, ("arms",), ledger, Pool(poison, alone, random.Random(seed)))
-        runner.run(range(10), (0, 1, 2))
+        runner = Runner(grid, ("arms",), ledger)
+        runner.run(Pool(poison, alone, random.Random(seed)), range(10), (0, 1, 2))
         failed = {(c, s) for c in range(10) for s in ledger.reasons(runner.key(c))}
         kept = {(c, s) for c in range(10) for s in ledger.seeds(runner.key(c))}
         assert runner.computed == 30
@@ -751,8 +802,24 @@ def test_an_interrupt_keeps_the_ledger(call: Call, tmp_path: Path, monkeypatch: 
         patch.setattr(executors, "run_batch", interrupted)
         done = call("sweep", "sweep.toml", "--out", "out", "--json")
     kept = "numsim: what was finished is kept in out; the same command goes on from there"
-    assert (done.code, done.out, done.faults) == (cli.INTERRUPTED, "", [kept, "numsim: interrupted"])
-    assert os.listdir(tmp_path / "out") == [LEDGER]
+    assert (done.code, done.faults[1:]) == (cli.INTERRUPTED, [kept, "numsim: interrupted"])
+    assert sorted(os.listdir(tmp_path / "out")) == FILES
+    found = document(done.out)
+    assert document((tmp_path / "out" / "summary.json").read_text()) == found
+    finished = found["runs"] - found["not_run"]
+    assert (found["complete"], found["computed"], 0 < finished < RUNS) == (False, finished, True)
+    whole, part = load_results(tmp_path / "whole" / RESULTS), load_results(tmp_path / "out" / RESULTS)
+    assert whole is not None
+    assert part is not None
+    run = part["status"] != NOT_RUN
+    assert int(run.sum()) == 2 * finished
+    assert part.where(run).equals(whole.where(run))
+    assert len((tmp_path / "out" / "results.csv").read_text().splitlines()) == 1 + 2 * finished
+    plotted = call("plot", "out")
+    assert (plotted.code, plotted.out) == (0, "written: out/figure.png\n")
+    assert plotted.faults == [
+        "numsim: note: out/results.nc holds a sweep that is not finished; the same sweep command goes on"
+    ]
     done = call("sweep", "sweep.toml", "--out", "out", "--json")
     assert (done.code, 0 < document(done.out)["computed"] < RUNS) == (0, True)
     assert (tmp_path / "out" / RESULTS).read_bytes() == (tmp_path / "whole" / RESULTS).read_bytes()
@@ -895,9 +962,14 @@ def test_a_signal_ends_it_in_order(how: signal.Signals, many: tuple[Path, bytes]
     done = begun.end(how)
     assert done.code == cli.INTERRUPTED
     kept = "numsim: what was finished is kept in out; the same command goes on from there"
-    assert (done.out, done.faults) == ("", [kept, "numsim: interrupted"])
+    assert done.faults == [
+        "written: out/results.nc, results.csv, summary.json, figure.png",
+        kept,
+        "numsim: interrupted",
+    ]
+    assert not document(done.out)["complete"]
     assert gone(begun.workers(), 2.0)
-    assert os.listdir(folder / "out") == [LEDGER]
+    assert sorted(os.listdir(folder / "out")) == FILES
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study, "connect", lambda *_: Here())
         assert cli._main(["sweep", str(folder / "sweep.toml"), "--out", str(folder / "out"), "--json"]) == 0

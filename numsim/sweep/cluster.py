@@ -8,6 +8,7 @@ when two workers have died of it (KilledWorker), and the sweep then tries its ce
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection
 from contextlib import ExitStack
@@ -37,6 +38,7 @@ class Cluster:
         """Raise ConfigError where nobody answers, or nobody works."""
         self._local: Any = None
         self._lasting = ExitStack()
+        self._lasting.enter_context(_unheard())
         try:
             if address == "local":
                 self._lasting.enter_context(safe_path())  # to the end: workers that die are started again
@@ -114,6 +116,10 @@ class Cluster:
 
     def close(self) -> None:
         """Let go of the scheduler as it was, and stop what was started here."""
+        with self._lasting:
+            self._close()
+
+    def _close(self) -> None:
         client = getattr(self, "_client", None)
         if client is not None:
             if client.status == "running" and self._local is None and hasattr(self, "_before"):
@@ -121,7 +127,27 @@ class Cluster:
             client.close(timeout=2)
         if self._local is not None:
             self._local.close(timeout=5)
-        self._lasting.close()
+
+
+_LOGGERS = ("distributed", "tornado", "asyncio")
+
+
+def _unheard() -> ExitStack:
+    """Keep Dask from logging until the stack is closed: what happened is said in a sentence of ours.
+
+    Where a scheduler is lost Dask logs a page of traceback in each of its threads. The loggers are the
+    session's, which may have other clients: they get their voice back.
+    """
+    stack = ExitStack()
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if isinstance(logger, logging.Logger) and name.partition(".")[0] in _LOGGERS:
+            logger.addFilter(_nothing)
+            stack.callback(logger.removeFilter, _nothing)
+    return stack
+
+
+def _nothing(record: logging.LogRecord) -> bool:
+    return False
 
 
 def _tolerate(deaths: int, dask_scheduler: Any = None) -> int:

@@ -64,12 +64,14 @@ class Entry(NamedTuple):
 class Ledger:
     """Open, or create, the ledger at ``path`` (None: in memory) and lock it.
 
+    replace : empty one whose numbers are of another physics version, instead of refusing it.
     Raises LedgerError. Close it, or use it as a context.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, replace: bool = False) -> None:
         """Check everything about the file before anything is written to it."""
         self.path = path
+        self._replace = replace
         # Bytes of a file without a log, which may hold what the file lacks (opening makes one).
         whole = path is not None and path.is_file() and not Path(f"{path}-wal").exists()
         self._alone = path.stat().st_size if path is not None and whole else 0
@@ -100,8 +102,7 @@ class Ledger:
         (tables,) = run("SELECT count(*) FROM sqlite_master").fetchone()
         if application != _APPLICATION and (application or tables):
             raise LedgerError(f"{self.path} is an SQLite file of another program; choose another folder")
-        if tables:
-            self._check()
+        current = not tables or self._check()
         run("PRAGMA journal_mode = WAL")
         # Enough for a process that is killed; a power cut may cost the last seconds, never the file.
         run("PRAGMA synchronous = NORMAL")
@@ -111,6 +112,9 @@ class Ledger:
             for statement in _SCHEMA.split(";\n"):
                 run(statement)
             run("INSERT INTO meta VALUES ('physics', ?)", (str(PHYSICS),))
+        elif not current:
+            self._empty()
+            run("INSERT OR REPLACE INTO meta VALUES ('physics', ?)", (str(PHYSICS),))
         machine = {
             "host": platform.node(),
             "processor": _processor(),
@@ -122,7 +126,8 @@ class Ledger:
         (self.session,) = run("SELECT max(id) FROM sessions").fetchone()
         run("COMMIT")
 
-    def _check(self) -> None:
+    def _check(self) -> bool:
+        """Whether the numbers are of this physics version; LedgerError where they are not to be replaced."""
         run = self._connection.execute
         (found,) = run("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
@@ -131,11 +136,16 @@ class Ledger:
         if self._alone % page:  # SQLite reads what is missing of the last page as zeros
             raise sqlite3.DatabaseError("its end is cut off")
         (physics,) = run("SELECT value FROM meta WHERE name = 'physics'").fetchone() or ("unknown",)
-        if physics != str(PHYSICS):
+        if physics != str(PHYSICS) and not self._replace:
             raise LedgerError(
                 f"{self.path} holds numbers of physics version {physics}, this numsim computes version "
-                f"{PHYSICS}: choose another folder, or the numsim that began it"
+                f"{PHYSICS}: choose another folder, or the numsim that began it, or replace them (--replace)"
             )
+        return bool(physics == str(PHYSICS))
+
+    def _empty(self) -> None:
+        for table in ("cells", "failures", "settings"):
+            self._connection.execute(f"DELETE FROM {table}")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -202,6 +212,18 @@ class Ledger:
                 with suppress(sqlite3.Error):
                     run("ROLLBACK")
                 raise
+
+    def texts(self) -> list[str]:
+        """The settings behind all keys (``Grid.canonical``)."""
+        with self._explained():
+            return [text for (text,) in self._connection.execute("SELECT text FROM settings ORDER BY key")]
+
+    def clear(self) -> None:
+        """Forget every number and failure; what the sessions were is kept."""
+        with self._explained():
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._empty()
+            self._connection.execute("COMMIT")
 
     def count(self) -> int:
         """How many cells and seeds have numbers."""

@@ -31,7 +31,6 @@ class Runner:
     grid: Grid
     measures: tuple[str, ...]
     ledger: Ledger
-    executor: Executor
     progress: Progress | None = None
     computed: int = 0
     _pace: float = 0.0  # seconds a run, lately
@@ -55,13 +54,13 @@ class Runner:
                 found.append(Task(cell, self.grid.overrides(cell), left))
         return found
 
-    def run(self, cells: Sequence[int], seeds: Sequence[int]) -> None:
+    def run(self, executor: Executor, cells: Sequence[int], seeds: Sequence[int]) -> None:
         """Run what is missing. Raises Unreachable where there is nobody left to run it."""
         tasks = self.missing(cells, seeds)
         wanted = len(cells) * len(seeds)
         left = sum(len(task.seeds) for task in tasks)
         finished = wanted - left
-        largest = max(1, wanted // (_SHARE * self.executor.workers)) if self.executor.alone else wanted
+        largest = max(1, wanted // (_SHARE * executor.workers)) if executor.alone else wanted
         queue, suspects = deque(tasks), deque[Task]()
         pending: dict[Any, Batch] = {}
         self._show(finished, wanted)
@@ -70,14 +69,18 @@ class Runner:
             # is that one's own.
             while queue or suspects:
                 tried = any(self._suspected(batch) for batch in pending.values())
-                if len(pending) >= (1 if suspects or tried else 2 * self.executor.workers):
+                if len(pending) >= (1 if suspects or tried else 2 * executor.workers):
                     break
-                batch = self._batch(suspects, 1) if suspects else self._batch(queue, self._size(largest))
-                pending[self.executor.submit(batch)] = batch
-            for handle in self.executor.done(list(pending), _POLL):
+                batch = (
+                    self._batch(suspects, 1)
+                    if suspects
+                    else self._batch(queue, self._size(executor, largest))
+                )
+                pending[executor.submit(batch)] = batch
+            for handle in executor.done(list(pending), _POLL):
                 batch = pending.pop(handle)
                 try:
-                    rows = self.executor.collect(handle)
+                    rows = executor.collect(handle)
                 except WorkerDied as death:
                     rows = self._mourn(batch, suspects, str(death))
                 self._keep(rows)
@@ -98,11 +101,11 @@ class Runner:
         suspects.extend(singles)
         return []
 
-    def _size(self, largest: int) -> int:
+    def _size(self, executor: Executor, largest: int) -> int:
         """Runs in the next batch: one until it is known how long they take."""
         if not self._pace:
             return 1
-        return max(1, min(largest, round(self.executor.seconds / self._pace)))
+        return max(1, min(largest, round(executor.seconds / self._pace)))
 
     def _batch(self, queue: deque[Task], runs: int) -> Batch:
         taken: list[Task] = []

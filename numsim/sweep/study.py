@@ -7,19 +7,21 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ..config import Experiment
+from ..config import Experiment, flat_settings
 from ..ensemble import checked_seeds, dataset
 from ..faults import ConfigError, fault, nearest, show
 from ..files import write_atomically
+from ..folders import LEDGER, RESULT, RESULTS, SWEEP, clear, differences, other_physics, strangers
+from ..levels import Given, as_experiment
 from ..measures import FAILED, MEASURES, NOT_RUN, blank, size
-from ..settings import MOST
-from .criteria import Criterion, choose
-from .executors import connect
+from ..settings import MOST, merge
+from .criteria import Criterion, choose, swept_experiment
+from .executors import Executor, Unreachable, connect
 from .grid import Grid, parse_axes
 from .ledger import Ledger
 from .runner import Progress, Runner
@@ -27,11 +29,21 @@ from .runner import Progress, Runner
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["LEDGER", "RESULTS", "Study", "load_results", "netcdf", "prepared", "sweep"]
+__all__ = ["LEDGER", "RESULTS", "Attempt", "Study", "load_results", "netcdf", "prepared", "sweep"]
 
 Floats = npt.NDArray[np.float64]
 
-LEDGER, RESULTS = "ledger.sqlite", "results.nc"
+
+class Attempt(NamedTuple):
+    """What a sweep came to: its result, the runs that it took, and what stopped it before it was complete.
+
+    The result of a sweep that was stopped has attrs["incomplete"] = 1, and the status not_run where nothing
+    is known yet.
+    """
+
+    found: xr.Dataset
+    computed: int
+    stopped: KeyboardInterrupt | Unreachable | None
 
 
 class Study:
@@ -46,7 +58,7 @@ class Study:
 
     def __init__(
         self,
-        experiment: Experiment,
+        experiment: Experiment | Given,
         over: Mapping[str, Any],
         seeds: int | Iterable[int],
         *,
@@ -59,7 +71,7 @@ class Study:
         """Check everything that can be checked before any run."""
         faults: list[str] = []
         try:
-            self.grid = Grid(experiment, parse_axes(over, "sweep.over"))
+            self.grid = Grid(as_experiment(experiment), parse_axes(over, "sweep.over"))
         except ConfigError as error:
             faults += error.faults
         try:
@@ -89,24 +101,98 @@ class Study:
         return self.grid.size * len(self.seeds)
 
     def run(
-        self, out: Path | None, scheduler: str | None = None, progress: Progress | None = None
+        self,
+        out: Path | None,
+        scheduler: str | None = None,
+        progress: Progress | None = None,
+        *,
+        replace: bool = False,
     ) -> tuple[xr.Dataset, int]:
         """Run what the ledger in ``out`` does not have; the result, and how many runs that took.
 
         With refining criteria cells are run in rounds, each near the boundaries that the last has shown. What
         is run follows from what was found alone, so that an interrupted sweep goes on as it would have.
+
+        Raises ConfigError where ``out`` holds another experiment, unless replace.
         """
-        with Ledger(None if out is None else out / LEDGER) as ledger:
-            executor = connect(scheduler, self.grid.experiment.threads, self.runs)
+        sought = self.attempt(out, scheduler, progress, replace=replace)
+        if sought.stopped is not None:
+            raise sought.stopped
+        return sought.found, sought.computed
+
+    def attempt(
+        self,
+        out: Path | None,
+        scheduler: str | None = None,
+        progress: Progress | None = None,
+        *,
+        replace: bool = False,
+    ) -> Attempt:
+        """As ``run``, but being interrupted, or losing the scheduler, is a value: what is there by then."""
+        if out is not None and not (out / LEDGER).exists():  # before one is made there
+            self._claim(out, None, replace)
+        with Ledger(None if out is None else out / LEDGER, replace=replace) as ledger:
+            if out is not None:
+                self._claim(out, ledger, replace)
+            executor: Executor | None = None
+            stopped: KeyboardInterrupt | Unreachable | None = None
+            chosen: set[int] = set()
+            runner = Runner(self.grid, self.measures, ledger, progress)
             try:
-                runner = Runner(self.grid, self.measures, ledger, executor, progress)
-                chosen: set[int] = set()
-                while more := self._next(ledger, runner, chosen):
-                    chosen |= more
-                    runner.run(sorted(chosen), self.seeds)
-                return self._dataset(self._collect(ledger, runner, chosen)), runner.computed
-            finally:
-                executor.close()
+                try:
+                    executor = connect(scheduler, self.grid.experiment.threads, self.runs)
+                    while more := self._next(ledger, runner, chosen):
+                        chosen |= more
+                        runner.run(executor, sorted(chosen), self.seeds)
+                finally:
+                    if executor is not None:
+                        executor.close()
+            except (KeyboardInterrupt, Unreachable) as error:
+                stopped, chosen = error, set(range(self.grid.size))
+            found = self._dataset(self._collect(ledger, runner, chosen), complete=stopped is None)
+            return Attempt(found, runner.computed, stopped)
+
+    def _claim(self, out: Path, ledger: Ledger | None, replace: bool) -> None:
+        """Refuse a folder that holds another experiment, or empty it."""
+        other = self._other(out, ledger)
+        if not other:
+            return
+        if not replace:
+            raise ConfigError(f"{out} holds {other}; choose another folder, or replace it (--replace)")
+        if ledger is not None:
+            ledger.clear()
+            clear(out)
+
+    def _other(self, out: Path, ledger: Ledger | None) -> str:
+        """What a folder holds, in words, other than this sweep with perhaps other values and seeds."""
+        if (out / RESULT).exists():
+            return "a run"
+        wanted = self._document(self.grid.overrides(0), self.grid.experiment, self.measures)
+        for text in () if ledger is None else ledger.texts():
+            kept = json.loads(text)
+            if found := differences(self._fixed(kept["settings"], kept["measures"]), wanted):
+                return f"another experiment ({found})"
+        if not (out / RESULTS).exists():
+            return "" if ledger is not None and ledger.texts() else strangers(out, SWEEP)
+        saved = load_results(out / RESULTS)
+        if saved is None:
+            return f"a {RESULTS} that cannot be read"
+        axes = {str(k): v.values.tolist() for k, v in saved.coords.items() if k not in ("arm", "seed")}
+        varied = {name: values[0] if len(values) == 1 else values for name, values in axes.items()}
+        measured = [name for name in MEASURES if {v.name for v in MEASURES[name]} <= set(saved.data_vars)]
+        found = differences(self._document(varied, swept_experiment(saved), measured), wanted)
+        return f"another experiment ({found})" if found else other_physics(saved)
+
+    def _document(
+        self, overrides: Mapping[str, object], experiment: Experiment, measures: Sequence[str]
+    ) -> dict[str, object]:
+        return self._fixed(merge([flat_settings(experiment), overrides]), measures)
+
+    def _fixed(self, settings: Mapping[str, object], measures: Sequence[str]) -> dict[str, object]:
+        """What makes a sweep the same experiment: the settings that its axes do not vary, and measures."""
+        varied = {name for axis in self.grid.axes for name in (axis.name, *axis.tied)} | {"seed"}
+        fixed = {name: value for name, value in settings.items() if name not in varied}
+        return {**fixed, "sweep.measure": sorted(measures)}
 
     def _next(self, ledger: Ledger, runner: Runner, chosen: set[int]) -> set[int]:
         """The cells of the next round: all, or those that refining criteria ask for."""
@@ -125,14 +211,16 @@ class Study:
         for cell in sorted(chosen):
             known = ledger.numbers(runner.key(cell))
             for k, seed in enumerate(self.seeds):
-                numbers[cell, k] = known.get(seed, failed)
+                if seed in known:
+                    numbers[cell, k] = known[seed]
             if len(known) < len(self.seeds):
                 why = ledger.reasons(runner.key(cell))
+                numbers[cell, [s not in known and s in why for s in self.seeds]] = failed
                 place = ", ".join(f"{name} = {value}" for name, value in self.grid.overrides(cell).items())
                 reasons |= {f"{place}, seed {s}": why[s] for s in self.seeds if s not in known and s in why}
         return numbers, reasons
 
-    def _dataset(self, collected: tuple[Floats, dict[str, str]]) -> xr.Dataset:
+    def _dataset(self, collected: tuple[Floats, dict[str, str]], *, complete: bool = True) -> xr.Dataset:
         numbers, reasons = collected
         coordinates: dict[str, Any] = {axis.name: _storable(axis.values) for axis in self.grid.axes}
         tied = {name: (a.name, _storable(values)) for a in self.grid.axes for name, values in a.tied.items()}
@@ -144,6 +232,8 @@ class Study:
         }
         if reasons:
             attributes["failures"] = json.dumps(reasons)
+        if not complete:
+            attributes["incomplete"] = 1
         return dataset(
             numbers,
             self.measures,
@@ -159,7 +249,7 @@ def _storable(values: Sequence[int | float]) -> list[int | float]:
 
 
 def sweep(
-    experiment: Experiment,
+    experiment: Experiment | Given,
     over: Mapping[str, Any],
     seeds: int | Iterable[int],
     out: str | os.PathLike[str] | None,
@@ -169,23 +259,27 @@ def sweep(
     measures: Sequence[str] = ("arms",),
     criteria: Sequence[Criterion] = (),
     progress: Progress | None = None,
+    replace: bool = False,
 ) -> xr.Dataset:
     """Run an experiment over a grid of settings, at the same seeds in every cell.
 
     Parameters
     ----------
-    experiment : what is varied; its own seed is not used.
+    experiment : what is varied: an Experiment, the name of a preset, the path of a file, or a mapping of
+        settings; its own seed is not used.
     over : axes, dotted names of numeric settings to a list of values, {"linspace": [first, last, count]} or
         {"geomspace": ...}; an axis displaces its twin (snr and signal_norm, the two initial scales).
     seeds : the seeds, or a number of them (0, 1, ...).
-    out : folder for ledger.sqlite, which keeps every finished cell, and results.nc; None: keep nothing.
+    out : folder for ledger.sqlite, which keeps every finished cell, and results.nc; None: keep nothing. One
+        that holds another experiment is refused; this one with other seeds or axis values goes on.
     scheduler : None: the cores of this machine; "local": a Dask cluster of this machine; or the address of a
         Dask scheduler.
     resume : whether a ledger in ``out`` is gone on with; False: refuse a folder that has one.
     measures : what is measured, of "arms", "pretraining" and "spectrum" (``numsim.measures``).
     criteria : boundaries to look for (``numsim.sweep.criteria``); those with a width choose which cells are
-    run.
+        run.
     progress : called as progress(finished, wanted).
+    replace : whether what another experiment has left in ``out`` is removed.
 
     Returns
     -------
@@ -195,24 +289,31 @@ def sweep(
     not_run.
 
     Interrupted, by Ctrl-C or at its death, it has lost nothing but the cells under way: the same call
-    finishes the rest, with the same bits.
+    finishes the rest, with the same bits. What is there at Ctrl-C is in results.nc, whose
+    attrs["incomplete"] is then 1.
 
     Raises
     ------
-    ConfigError : axes, seeds or criteria that cannot be; LedgerError : a ledger that is not ours, damaged, in
-    use, or of another version; LedgerFull : the disk is full. Unreachable : the scheduler was lost.
+    ConfigError : axes, seeds or criteria that cannot be, a folder of another experiment; LedgerError : a
+    ledger that is not ours, damaged, in use, or of another version; LedgerFull : the disk is full.
+    Unreachable : the scheduler was lost.
     """
     study = Study(experiment, over, seeds, measures=measures, criteria=criteria)
-    folder = None if out is None else prepared(Path(out), resume)
-    found, _ = study.run(folder, scheduler, progress)
+    folder = None if out is None else prepared(out, resume)
+    found, _, stopped = study.attempt(folder, scheduler, progress, replace=replace)
     if folder is not None:
         write_atomically(folder / RESULTS, lambda file: file.write(netcdf(found)))
+    if stopped is not None:
+        raise stopped
     return found
 
 
-def prepared(folder: Path, resume: bool = True) -> Path:
+def prepared(given: str | os.PathLike[str], resume: bool = True) -> Path:
     """The folder of a sweep, made if need be; ConfigError where there can be none."""
+    folder = Path(given)
     try:
+        if not os.fspath(given):
+            raise ConfigError(fault("out", "an empty path", "the path of a folder; . is this one"))
         if folder.exists() and not folder.is_dir():
             raise ConfigError(fault("out", show(str(folder)), "a folder; this is a file"))
         if not resume and (folder / LEDGER).exists():

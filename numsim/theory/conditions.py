@@ -7,6 +7,7 @@ row says by which factor a condition is met or missed, not whether the theorem's
 from __future__ import annotations
 
 import math
+from importlib import import_module
 from typing import Any, NamedTuple
 
 from .powers import power
@@ -33,14 +34,17 @@ def _row(name: str, source: str, relation: str, required: float, actual: float) 
 
 
 def conditions(experiment: Any) -> list[Condition]:
-    """The conditions of Zhang and Cao 4.1 and of Cao et al. 4.2 to 4.4 for an ``Experiment``, a row each.
+    """The conditions of Zhang and Cao 4.1 and of Cao et al. 4.2 to 4.4 for an experiment, a row each.
 
-    experiment : whose settings are held against them.
+    experiment : whose settings are held against them; an Experiment, the name of a preset, the path of a
+    file, or a mapping of settings.
 
     Rows for pre-training are left out where there is none, those that need q > 2 where q <= 2; at q = 1 there
     are those of Kou et al. instead. B = min(1/(sigma_p sqrt(d)), 1/|mu|).
     Source: theory.md S6; where each is used in the proofs: S6 (1) to (10).
     """
+    if not hasattr(experiment, "resolved"):  # only then: theory itself stands on no configuration
+        experiment = import_module("numsim.levels").as_experiment(experiment)
     e = experiment.resolved()
     d, n, m, q = e.data.dim, e.finetuning.samples, e.network.filters, e.network.q
     snr, signal, noise = e.snr, e.signal_norm, e.data.sigma_p * math.sqrt(d)
