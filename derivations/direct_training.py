@@ -12,8 +12,9 @@ import numpy.typing as npt
 from numsim.coefficients import supervised_coefficients
 from numsim.config import Experiment
 from numsim.evaluation import TestResult, evaluate
-from numsim.experiment import Arm, Instance, draw, generator, simulate
+from numsim.experiment import Arm, Instance, draw, simulate
 from numsim.space import Space
+from numsim.streams import generator
 from numsim.theory import after_clock, outcome_ratio
 
 __all__ = [

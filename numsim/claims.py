@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 import signal
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -40,6 +39,7 @@ from .comparison import (
     same_law,
     slope,
 )
+from .streams import of_claim
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,10 +87,7 @@ class Trials:
         """Start the streams of ``claim`` for this seed."""
         _check(seed, effort)
         self.effort = effort
-        sequence = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(claim.encode()),))
-        own, seeds = sequence.spawn(2)
-        self.rng = np.random.Generator(np.random.PCG64(own))
-        self._seeds = np.random.Generator(np.random.PCG64(seeds))
+        self.rng, self._seeds = of_claim(claim, seed)
 
     def pick(self, quick: Any, full: Any) -> Any:
         """The value for the effort asked for."""

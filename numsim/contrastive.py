@@ -23,7 +23,9 @@ from ._kernels import contrastive as kernels
 from ._kernels import descent
 from ._kernels.exponential import TILE
 from .blas import blas_threads
-from .dynamics import Descent, Progress, check_rate, check_steps, descend
+from .checks import finite, positive, real_array
+from .dynamics import Descent, Progress, descend
+from .streams import fixed
 
 __all__ = [
     "alignment",
@@ -140,30 +142,23 @@ def _axes(rows: Floats) -> int:
 
 
 def _checked_views(z: npt.ArrayLike, z_aug: npt.ArrayLike) -> tuple[Floats, Floats]:
-    z, z_aug = np.asarray(z, dtype=np.float64), np.asarray(z_aug, dtype=np.float64)
+    z, z_aug = real_array("z", z), real_array("z_aug", z_aug)
     if z.ndim != 2 or z_aug.shape != z.shape or len(z) == 0:
         raise ValueError(
             f"z has shape {z.shape} and z_aug {z_aug.shape}, expected the same (n0, D) for both, n0 >= 1: "
             "row i of z_aug is the augmented view of row i of z"
         )
-    for name, array in (("z", z), ("z_aug", z_aug)):
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} holds NaN or infinite entries")
+    finite("z", z)
+    finite("z_aug", z_aug)
     return z, z_aug
 
 
 def _checked_filters(W: npt.ArrayLike, width: int) -> Floats:
-    W = np.asarray(W, dtype=np.float64)
+    W = real_array("W", W)
     if W.ndim != 2 or W.shape[1] != width or len(W) == 0:
         raise ValueError(f"W has shape {W.shape}, expected (M, {width}): one filter a row, as wide as z")
-    if not np.isfinite(W).all():
-        raise ValueError("W holds NaN or infinite entries")
+    finite("W", W)
     return W
-
-
-def _check_temperature(temperature: float) -> None:
-    if not (np.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"temperature is {temperature}, expected a positive finite number")
 
 
 def info_nce(
@@ -191,7 +186,7 @@ def info_nce(
     """
     z, z_aug = _checked_views(z, z_aug)
     W = _checked_filters(W, z.shape[1])
-    _check_temperature(temperature)
+    temperature = positive("temperature", temperature)
     n = len(z)
     inner = np.concatenate([W @ z.T, W @ z_aug.T], axis=1)
     buffers = contrastive_buffers(len(W), n)
@@ -225,8 +220,10 @@ def power_matrix(
     Source: theory.md P1; Zhang and Cao, Lemma 5.1.
     """
     z, z_aug = _checked_views(z, z_aug)
-    check_rate(learning_rate)
-    _check_temperature(temperature)
+    learning_rate, temperature = (
+        positive("learning_rate", learning_rate),
+        positive("temperature", temperature),
+    )
     n = len(z)
     cross = z.T @ z_aug
     total = z.sum(axis=0)
@@ -260,7 +257,7 @@ def top_eigenpairs(
         return result
 
     operator = LinearOperator((width, width), matvec=product, dtype=np.float64)
-    start = np.random.default_rng(0).standard_normal(width)
+    start = fixed().standard_normal(width)
     values, vectors = eigsh(operator, k=count, which="LA", v0=start)
     order = np.argsort(values)[::-1]
     return values[order], vectors[:, order]
@@ -304,9 +301,10 @@ def pretrain(
     """
     z, z_aug = _checked_views(z, z_aug)
     W = _checked_filters(W, z.shape[1])
-    _check_temperature(temperature)
-    check_rate(learning_rate)
-    check_steps(max_steps)
+    learning_rate, temperature = (
+        positive("learning_rate", learning_rate),
+        positive("temperature", temperature),
+    )
     with blas_threads(threads):
         gram = _gram(z, z_aug, len(W), threads)
         buffers = contrastive_buffers(len(W), len(z), threads)
@@ -314,9 +312,7 @@ def pretrain(
         inner = np.concatenate([W[:, :axes] @ views[:, :axes].T for views in (z, z_aug)], axis=1)
 
         def loop(state: descent.State, limits: descent.Limits, recorder: descent.Recorder) -> int:
-            return kernels.pretrain(
-                state, gram, float(temperature), float(learning_rate), limits, recorder, buffers
-            )
+            return kernels.pretrain(state, gram, temperature, learning_rate, limits, recorder, buffers)
 
         run = descend(
             loop,

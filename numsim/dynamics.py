@@ -6,7 +6,6 @@ limit, returning to Python a few times a second for progress and Ctrl-C. Where t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
@@ -15,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ._kernels import descent
+from .checks import whole
 
-__all__ = ["NON_FINITE", "STATUSES", "Descent", "Progress", "check_rate", "check_steps", "descend"]
+__all__ = ["NON_FINITE", "STATUSES", "Descent", "Progress", "descend"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -64,18 +64,6 @@ class Descent:
         return start + sum(self.coefficients[:, end - len(part) : end] @ part for part, end in parts)
 
 
-def check_rate(learning_rate: float) -> None:
-    """Refuse a step size that is not a positive number."""
-    if not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise ValueError(f"learning_rate is {learning_rate}, expected a positive finite number")
-
-
-def check_steps(max_steps: int) -> None:
-    """Refuse a negative number of steps."""
-    if max_steps < 0:
-        raise ValueError(f"max_steps is {max_steps}, expected a whole number >= 0")
-
-
 def descend(
     loop: Callable[[descent.State, descent.Limits, descent.Recorder], int],
     inner: Floats,
@@ -91,9 +79,10 @@ def descend(
     keeps all.
     """
     filters, entries = inner.shape
+    max_steps = whole("max_steps", max_steps)
     if record is None:
         record = int(np.clip(_RECORD_BYTES / (8 * filters * entries), 2, _RECORD_ROWS))
-    rows = max(2, min(record, max_steps + 1))
+    rows = max(2, min(whole("record", record), max_steps + 1))
     # Where only max_steps ends the loop, the stride at which all states fit is known: none is kept in vain.
     stride = 1 if threshold > 0 else 2 ** (max_steps // rows).bit_length()
     found = _descend(loop, inner, max_steps, threshold, rows, stride, progress)
