@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ._kernels import descent
 from .checks import whole
 
-__all__ = ["NON_FINITE", "STATUSES", "Descent", "Progress", "descend"]
+__all__ = ["EXPLANATIONS", "NON_FINITE", "STATUSES", "Descent", "Progress", "descend"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -26,6 +26,14 @@ STATUSES = ("linear_end", "target_loss", "max_steps", "non_finite")
 """How a stage ended, in the order of the kernels' codes."""
 
 NON_FINITE = STATUSES[descent.NON_FINITE]
+
+EXPLANATIONS = {
+    "linear_end": "reached the end of the linear stage",
+    "target_loss": "reached the target loss",
+    "max_steps": "stopped at the largest allowed number of steps",
+    "non_finite": "not finite: the step size is too large; reduce the learning_rate of this stage",
+}
+"""The statuses in words, with what to change where that helps."""
 
 WORK_BETWEEN_PAUSES = 2e9  # multiplications: about 0.1 s
 WORK_OF_A_STEP = 1e4  # what a step costs beside its product with the Gram matrix, in the same unit
@@ -51,6 +59,11 @@ class Descent:
     recorded_steps: Integers
     recorded_losses: Floats
     recorded_coefficients: Floats
+
+    @property
+    def explanation(self) -> str:
+        """The status in words, with what to change where that helps."""
+        return EXPLANATIONS[self.status]
 
     def filters(self, start: Floats, *vectors: Floats) -> Floats:
         """The last iterate's filters (M, D) from the first's and the dictionary's vectors, (K, D) in all.

@@ -95,10 +95,8 @@ def pretrain_fresh_views(
     W (M, D), mu (at most D,), labels (n0,), noise (n0, D) in coordinates of which all D axes are revealed.
     Returns the last filters (M, at most D + M; NaN if not finite) and the trajectory.
     """
-    learning_rate, temperature = (
-        positive("learning_rate", learning_rate),
-        positive("temperature", temperature),
-    )
+    learning_rate = positive("learning_rate", learning_rate)
+    temperature = positive("temperature", temperature)
     max_steps = whole("max_steps", max_steps)
     filters, base = W.shape
     n = len(noise)
@@ -115,7 +113,7 @@ def pretrain_fresh_views(
         bound = kernels.set_exponents(inner, temperature, buffers)
         ended = bound > ceiling and kernels.largest_similarity(inner, temperature, buffers) > ceiling
         loss = float(kernels.info_nce_increments(inner, temperature, 1.0, buffers))
-        if not (np.isfinite(loss) and np.isfinite(bound)):
+        if not (loss < kernels.MEANINGLESS and bound < kernels.MEANINGLESS):
             status = NON_FINITE
             W = np.full_like(W, np.nan)
             break

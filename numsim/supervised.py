@@ -107,7 +107,8 @@ def logistic_loss(
     loss = kernels.logistic_increments(flat @ vectors.T, task, buffers)
     if not (np.isfinite(loss) and np.isfinite(buffers.increments).all()):
         raise ValueError("activations max(0, <w, x>)^q exceed the range of float64: scale W or x down")
-    grad: Floats = (-buffers.increments @ vectors).reshape(W.shape)
+    with np.errstate(over="ignore", invalid="ignore"):
+        grad: Floats = (-buffers.increments @ vectors).reshape(W.shape)
     if not np.isfinite(grad).all():
         raise ValueError("the gradient exceeds the range of float64: scale x down")
     return float(loss), grad

@@ -29,6 +29,7 @@ FLOW = [
     "data",
     "network",
     "dynamics",
+    "offset",
     "contrastive",
     "fresh_views",
     "supervised",
