@@ -13,8 +13,9 @@ from numsim.claims import Comparison, Trials, equals
 from numsim.config import Resolved
 from numsim.data import Labelled, Unlabelled
 from numsim.evaluation import TestResult, evaluate
-from numsim.experiment import Instance, draw, generator, simulate
+from numsim.experiment import Instance, draw, simulate
 from numsim.space import pad
+from numsim.streams import generator
 
 __all__ = ["Dense", "DenseRun", "compressed", "dense_draw", "dense_run", "dense_test", "test_laws"]
 

@@ -13,8 +13,9 @@ from numsim.coefficients import supervised_coefficients
 from numsim.config import Resolved
 from numsim.dictionary import PatchDictionary
 from numsim.evaluation import TestResult, evaluate
-from numsim.experiment import Arm, Instance, draw, generator, simulate
+from numsim.experiment import Arm, Instance, draw, simulate
 from numsim.space import Space
+from numsim.streams import generator
 from numsim.theory import after_clock, outcome_ratio
 
 __all__ = [

@@ -12,7 +12,7 @@ from numsim.derivations.roundoff import unless_given
 
 from numsim.claims import Claim, Comparison, Evidence, Outcome, Trials, at_least, at_most, equals
 from numsim.evaluation import evaluate
-from numsim.experiment import generator
+from numsim.streams import generator
 from numsim.theory import (
     coefficient_balance,
     inverse_active,

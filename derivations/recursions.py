@@ -10,8 +10,9 @@ import numpy.typing as npt
 from numsim import reference
 from numsim.config import Resolved
 from numsim.data import Labelled, draw_views
-from numsim.experiment import Instance, generator
+from numsim.experiment import Instance
 from numsim.space import Space
+from numsim.streams import generator
 
 __all__ = ["SIGN", "SupervisedTwin", "pretraining_twin", "supervised_twin"]
 

@@ -12,7 +12,8 @@ from numsim.derivations.direct_training import Trained, outcome_ratios, trained_
 
 from numsim.config import Experiment, Resolved
 from numsim.evaluation import evaluate
-from numsim.experiment import draw, generator, simulate
+from numsim.experiment import draw, simulate
+from numsim.streams import generator
 from numsim.theory import after_clock, elapsed_clock, linear_end_ratio, success_probability
 
 __all__ = ["LARGE", "Both", "Long", "both", "finetuned", "law", "long", "predicted_ratio", "two_stage"]

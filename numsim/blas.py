@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from .checks import whole
+
 __all__ = ["blas_threads"]
 
 _state = threading.Condition()
@@ -47,8 +49,7 @@ def blas_threads(threads: int) -> Iterator[None]:
     its number.
     """
     global _running, _threads, _limiter
-    if threads < 1:
-        raise ValueError(f"threads is {threads}, expected a whole number >= 1")
+    threads = whole("threads", threads, least=1)
     if getattr(_here, "holds", False):
         yield
         return

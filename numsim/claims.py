@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -40,6 +39,7 @@ from .comparison import (
     slope,
 )
 from .processes import cores, pool_settings, submit
+from .streams import of_claim
 from .user_errors import raised
 
 if TYPE_CHECKING:
@@ -88,10 +88,7 @@ class Trials:
         """Start the streams of ``claim`` for this seed."""
         _check(seed, effort)
         self.effort = effort
-        sequence = np.random.SeedSequence(seed, spawn_key=(zlib.crc32(claim.encode()),))
-        own, seeds = sequence.spawn(2)
-        self.rng = np.random.Generator(np.random.PCG64(own))
-        self._seeds = np.random.Generator(np.random.PCG64(seeds))
+        self.rng, self._seeds = of_claim(claim, seed)
 
     def pick(self, quick: Any, full: Any) -> Any:
         """The value for the effort asked for."""

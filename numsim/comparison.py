@@ -25,6 +25,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .streams import fixed
+
 __all__ = [
     "CLAIMS_AT_MOST",
     "LEVEL",
@@ -268,7 +270,7 @@ def slope(
     count = values.shape[1]
     spread, interval, freedom = 0.0, None, math.inf
     if count > 1:
-        rng = np.random.default_rng(0)
+        rng = fixed()
         chosen = rng.integers(0, count, size=(_RESAMPLES, *values.shape))
         resampled = np.take_along_axis(values[None], chosen, axis=2).mean(axis=2)
         fits = np.log(np.maximum(resampled, np.finfo(np.float64).tiny)) @ weights

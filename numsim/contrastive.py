@@ -15,15 +15,20 @@ All filters share the same symmetric map: dL/dw_r = H(W) w_r (theory.md section 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from . import offset
 from ._kernels import contrastive as kernels
 from ._kernels import descent
 from ._kernels.exponential import TILE
 from .blas import blas_threads
-from .dynamics import Descent, Progress, check_rate, check_steps, descend
+from .checks import finite, positive, real_array
+from .dynamics import NON_FINITE, Descent, Progress, descend
+from .offset import ShiftedDescent, info_nce_gradient, shifted
+from .streams import fixed
 
 __all__ = [
     "alignment",
@@ -51,6 +56,11 @@ _PANEL = 32
 """Rows of S a panel of its upper triangle, where S is in one block: fewer spare more of the lower one (a
 third at n0 = 100), more make larger products. At n0 = 100, m = 10 a step in the linear stage takes 51 us with
 25, 49 with 32, 50 with 48 and 51 without panels; beyond it 54, 53, 54 and 57."""
+
+_FAR, _VERY_FAR = 1.0, 32.0
+"""Offsets |mean z| / rms |z_i - mean z| from which samples are shifted (offset.py): in one evaluation, which
+that keeps exact to round-off, and in a descent, whose steps then take up to twice as long: there the factor
+R^2 eps is left up to 2e-13. Below, every bit is that of the formulas here."""
 
 _FEW_FILTERS = 200  # repacking is paid back by more than these
 _LARGE_BLOCK, _THREADED_BLOCK = 512, 1024
@@ -97,6 +107,7 @@ def contrastive_buffers(filters: int, n: int, threads: int = 1) -> kernels.Contr
         increments=np.empty((filters, 2 * n)),
         increment_rows=np.empty((2 * n, filters)),
         sums=np.empty((block, filters)),
+        bias=np.empty(0),
     )
 
 
@@ -140,30 +151,23 @@ def _axes(rows: Floats) -> int:
 
 
 def _checked_views(z: npt.ArrayLike, z_aug: npt.ArrayLike) -> tuple[Floats, Floats]:
-    z, z_aug = np.asarray(z, dtype=np.float64), np.asarray(z_aug, dtype=np.float64)
+    z, z_aug = real_array("z", z), real_array("z_aug", z_aug)
     if z.ndim != 2 or z_aug.shape != z.shape or len(z) == 0:
         raise ValueError(
             f"z has shape {z.shape} and z_aug {z_aug.shape}, expected the same (n0, D) for both, n0 >= 1: "
             "row i of z_aug is the augmented view of row i of z"
         )
-    for name, array in (("z", z), ("z_aug", z_aug)):
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} holds NaN or infinite entries")
+    finite("z", z)
+    finite("z_aug", z_aug)
     return z, z_aug
 
 
 def _checked_filters(W: npt.ArrayLike, width: int) -> Floats:
-    W = np.asarray(W, dtype=np.float64)
+    W = real_array("W", W)
     if W.ndim != 2 or W.shape[1] != width or len(W) == 0:
         raise ValueError(f"W has shape {W.shape}, expected (M, {width}): one filter a row, as wide as z")
-    if not np.isfinite(W).all():
-        raise ValueError("W holds NaN or infinite entries")
+    finite("W", W)
     return W
-
-
-def _check_temperature(temperature: float) -> None:
-    if not (np.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"temperature is {temperature}, expected a positive finite number")
 
 
 def info_nce(
@@ -187,18 +191,28 @@ def info_nce(
     ValueError : shapes that do not fit, NaN or infinite entries, temperature <= 0, similarities beyond
         float64.
 
-    Source: theory.md sections 1 and 2. Stable for similarities of any size.
+    Source: theory.md sections 1 and 2. Stable for similarities of any size; samples far from the origin
+    cost no digits (offset.py), beyond an offset of about 1e16 times their spread they no longer differ.
     """
     z, z_aug = _checked_views(z, z_aug)
     W = _checked_filters(W, z.shape[1])
-    _check_temperature(temperature)
+    temperature = positive("temperature", temperature)
+    loss, grad = _info_nce(W, z, z_aug, temperature)
+    if not (np.isfinite(loss) and np.isfinite(grad).all()):
+        raise ValueError("similarities <F(z_i), F(z_i')> exceed the range of float64: scale W or z down")
+    return loss, grad
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _info_nce(W: Floats, z: Floats, z_aug: Floats, temperature: float) -> tuple[float, Floats]:
     n = len(z)
+    data = shifted(z, z_aug, _FAR)
+    if data is not None:
+        return info_nce_gradient(W, data, temperature, contrastive_buffers(len(W) + 1, n))
     inner = np.concatenate([W @ z.T, W @ z_aug.T], axis=1)
     buffers = contrastive_buffers(len(W), n)
     kernels.set_exponents(inner, temperature, buffers)
     loss = kernels.info_nce_increments(inner, temperature, 1.0, buffers)
-    if not (np.isfinite(loss) and np.isfinite(buffers.increments).all()):
-        raise ValueError("similarities <F(z_i), F(z_i')> exceed the range of float64: scale W or z down")
     grad: Floats = (buffers.increments[:, :n] @ z + buffers.increments[:, n:] @ z_aug) / (n * temperature)
     return float(loss), grad
 
@@ -220,17 +234,27 @@ def power_matrix(
 
     Raises
     ------
-    ValueError : as ``info_nce``.
+    ValueError : as ``info_nce``; products beyond float64.
 
-    Source: theory.md P1; Zhang and Cao, Lemma 5.1.
+    Source: theory.md P1; Zhang and Cao, Lemma 5.1. Samples far from the origin cost no digits (offset.py).
     """
     z, z_aug = _checked_views(z, z_aug)
-    check_rate(learning_rate)
-    _check_temperature(temperature)
+    learning_rate = positive("learning_rate", learning_rate)
+    temperature = positive("temperature", temperature)
+    A = _power_matrix(z, z_aug, learning_rate / (len(z) ** 2 * temperature), _FAR)
+    if not np.isfinite(A).all():
+        raise ValueError("products of z and z_aug exceed the range of float64: scale them down")
+    return A
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _power_matrix(z: Floats, z_aug: Floats, scale: float, far: float) -> Floats:
+    data = shifted(z, z_aug, far)
+    if data is not None:
+        return offset.power_matrix(data, scale)
     n = len(z)
     cross = z.T @ z_aug
     total = z.sum(axis=0)
-    scale = learning_rate / (n**2 * temperature)
     A: Floats = scale * ((n - 1) * (cross + cross.T) + 2.0 * (z.T @ z) - 2.0 * np.outer(total, total))
     return A
 
@@ -243,14 +267,14 @@ def top_eigenpairs(
     By Lanczos on products with z and z~ (never forming A) unless D is small; the start vector is fixed.
     """
     n, width = z.shape
+    scale = learning_rate / (n**2 * temperature)
     if width <= 400:
-        A = power_matrix(z, z_aug, learning_rate=learning_rate, temperature=temperature)
+        A = _power_matrix(z, z_aug, scale, _VERY_FAR)
         values, vectors = np.linalg.eigh(A)
         return values[::-1][:count].copy(), vectors[:, ::-1][:, :count].copy()
     from scipy.sparse.linalg import LinearOperator, eigsh
 
     total = z.sum(axis=0)
-    scale = learning_rate / (n**2 * temperature)
 
     def product(v: Floats) -> Floats:
         v = v.reshape(width)
@@ -260,7 +284,7 @@ def top_eigenpairs(
         return result
 
     operator = LinearOperator((width, width), matvec=product, dtype=np.float64)
-    start = np.random.default_rng(0).standard_normal(width)
+    start = fixed().standard_normal(width)
     values, vectors = eigsh(operator, k=count, which="LA", v0=start)
     order = np.argsort(values)[::-1]
     return values[order], vectors[:, order]
@@ -296,7 +320,11 @@ def pretrain(
     Returns
     -------
     W : (M, D) last filters (NaN if not finite).
-    descent : status "linear_end", "max_steps" or "non_finite", and the recorded states.
+    descent : status "linear_end", "max_steps" or "non_finite" (similarities / temperature have passed 2^52,
+        where float64 has no digit of their differences left), and the recorded states.
+
+    Samples far from the origin (|mean z| above 32 times rms |z_i - mean z|) take another form of the same
+    steps, in which an offset costs what rounding the filters does, |W| |mean z| eps (offset.py).
 
     Raises
     ------
@@ -304,28 +332,31 @@ def pretrain(
     """
     z, z_aug = _checked_views(z, z_aug)
     W = _checked_filters(W, z.shape[1])
-    _check_temperature(temperature)
-    check_rate(learning_rate)
-    check_steps(max_steps)
+    learning_rate = positive("learning_rate", learning_rate)
+    temperature = positive("temperature", temperature)
+    limits: dict[str, Any] = {
+        "max_steps": max_steps,
+        "threshold": LINEAR_END if stop_at_linear_end else 0.0,
+        "record": record,
+        "progress": progress,
+    }
     with blas_threads(threads):
+        data = shifted(z, z_aug, _VERY_FAR)
+        if data is not None:
+            buffers, plain = (contrastive_buffers(len(W) + more, len(z), threads) for more in (1, 0))
+            moving = ShiftedDescent(W, data, temperature, learning_rate, buffers, plain)
+            start = W @ data.views.T + (W @ data.m)[:, None]
+            run = descend(moving, start, **limits)
+            return np.full_like(W, np.nan) if run.status == NON_FINITE else moving.W, run
         gram = _gram(z, z_aug, len(W), threads)
         buffers = contrastive_buffers(len(W), len(z), threads)
         axes = _axes(W)
         inner = np.concatenate([W[:, :axes] @ views[:, :axes].T for views in (z, z_aug)], axis=1)
 
         def loop(state: descent.State, limits: descent.Limits, recorder: descent.Recorder) -> int:
-            return kernels.pretrain(
-                state, gram, float(temperature), float(learning_rate), limits, recorder, buffers
-            )
+            return kernels.pretrain(state, gram, temperature, learning_rate, limits, recorder, buffers)
 
-        run = descend(
-            loop,
-            inner,
-            max_steps=max_steps,
-            threshold=LINEAR_END if stop_at_linear_end else 0.0,
-            record=record,
-            progress=progress,
-        )
+        run = descend(loop, inner, **limits)
         return run.filters(W, z, z_aug), run
 
 

@@ -6,7 +6,6 @@ limit, returning to Python a few times a second for progress and Ctrl-C. Where t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
@@ -15,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ._kernels import descent
+from .checks import whole
 
-__all__ = ["NON_FINITE", "STATUSES", "Descent", "Progress", "check_rate", "check_steps", "descend"]
+__all__ = ["EXPLANATIONS", "NON_FINITE", "STATUSES", "Descent", "Progress", "descend"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -26,6 +26,14 @@ STATUSES = ("linear_end", "target_loss", "max_steps", "non_finite")
 """How a stage ended, in the order of the kernels' codes."""
 
 NON_FINITE = STATUSES[descent.NON_FINITE]
+
+EXPLANATIONS = {
+    "linear_end": "reached the end of the linear stage",
+    "target_loss": "reached the target loss",
+    "max_steps": "stopped at the largest allowed number of steps",
+    "non_finite": "not finite: the step size is too large; reduce the learning_rate of this stage",
+}
+"""The statuses in words, with what to change where that helps."""
 
 WORK_BETWEEN_PAUSES = 2e9  # multiplications: about 0.1 s
 WORK_OF_A_STEP = 1e4  # what a step costs beside its product with the Gram matrix, in the same unit
@@ -52,6 +60,11 @@ class Descent:
     recorded_losses: Floats
     recorded_coefficients: Floats
 
+    @property
+    def explanation(self) -> str:
+        """The status in words, with what to change where that helps."""
+        return EXPLANATIONS[self.status]
+
     def filters(self, start: Floats, *vectors: Floats) -> Floats:
         """The last iterate's filters (M, D) from the first's and the dictionary's vectors, (K, D) in all.
 
@@ -62,18 +75,6 @@ class Descent:
         ends = accumulate(len(part) for part in vectors)
         parts = zip(vectors, ends, strict=True)
         return start + sum(self.coefficients[:, end - len(part) : end] @ part for part, end in parts)
-
-
-def check_rate(learning_rate: float) -> None:
-    """Refuse a step size that is not a positive number."""
-    if not (math.isfinite(learning_rate) and learning_rate > 0):
-        raise ValueError(f"learning_rate is {learning_rate}, expected a positive finite number")
-
-
-def check_steps(max_steps: int) -> None:
-    """Refuse a negative number of steps."""
-    if max_steps < 0:
-        raise ValueError(f"max_steps is {max_steps}, expected a whole number >= 0")
 
 
 def descend(
@@ -91,9 +92,10 @@ def descend(
     keeps all.
     """
     filters, entries = inner.shape
+    max_steps = whole("max_steps", max_steps)
     if record is None:
         record = int(np.clip(_RECORD_BYTES / (8 * filters * entries), 2, _RECORD_ROWS))
-    rows = max(2, min(record, max_steps + 1))
+    rows = max(2, min(whole("record", record), max_steps + 1))
     # Where only max_steps ends the loop, the stride at which all states fit is known: none is kept in vain.
     stride = 1 if threshold > 0 else 2 ** (max_steps // rows).bit_length()
     found = _descend(loop, inner, max_steps, threshold, rows, stride, progress)

@@ -30,6 +30,7 @@ from .levels import Given, as_experiment
 from .measures import ARMS, FAILED, PHYSICS, STATUSES, blank, measure_many, variables
 from .processes import cores, pool_settings
 from .replicates import portion_size
+from .settings import MOST
 from .versions import versions
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ _SHORT = 5e-3  # seconds of a run below which threads do not pay
 _START = 3.0  # seconds until worker processes have started
 _BATCH = 0.1  # seconds of work handed to a worker process at a time
 _IDLE = 300  # seconds that worker processes wait for another ensemble
+
+LARGEST_SAVED = 2**53
+"""The largest seed that a NetCDF 3 file holds: as a float, of the same value."""
 
 _last_use = -math.inf  # of the worker processes, on the monotonic clock
 
@@ -84,7 +88,8 @@ def run_many(
     an arm is absent) and status (``flag_values`` and ``flag_meanings`` as in the CF conventions, -1 absent).
 
     Entry (arm, s) has the bits of ``run(experiment, seed=s)``, whatever the number of workers. A run that is
-    not finite, or that memory did not suffice for, is a status, not an error.
+    not finite, or that memory did not suffice for, is a status, not an error. Seeds from 2^31 on are saved to
+    NetCDF 3 as floats of the same value; beyond 2^53 there is none, and saving is an error.
 
     Raises
     ------
@@ -203,7 +208,7 @@ def dataset(
             found[v.name] = (dims, np.ascontiguousarray(values[..., 0]), attrs)
     per_arm = {"arm": list(ARMS)} if any(v.per_arm for v in variables(measures)) else {}
     settings = {key: value for key, value in experiment.as_dict().items() if key != "seed"}
-    return xr.Dataset(
+    labelled = xr.Dataset(
         found,
         coords={**per_arm, **coordinates},
         attrs={
@@ -213,3 +218,8 @@ def dataset(
             **(attributes or {}),
         },
     )
+    for name in dims:  # the largest integers of a NetCDF 3 file have 32 bits, its floats 53
+        numbers = labelled.variables[name]
+        if numbers.dtype.kind == "i" and MOST < numbers.values.max() <= LARGEST_SAVED:
+            numbers.encoding["dtype"] = "float64"
+    return labelled

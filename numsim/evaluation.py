@@ -16,8 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ._kernels.readout import LANES, Readout, sample_sums
+from ._kernels.readout import Readout, sample_sums
 from .space import lower_factor
+from .streams import lanes
 
 __all__ = ["TestResult", "evaluate", "evaluate_stack"]
 
@@ -58,8 +59,7 @@ def evaluate(
     A sample with f = 0 exactly counts as half an error (its predicted label is a coin toss).
     Filters that are not finite give NaN, activations beyond float64 an infinite or NaN result, no warning.
 
-    ``rng`` gives the states of the generators in the kernel, all words of them: 64-bit words at random are
-    their stationary law, so that nothing need be discarded.
+    ``rng`` gives the states of the generators in the kernel (``streams.lanes``).
     """
     found = evaluate_stack(
         W[None],
@@ -108,10 +108,7 @@ def evaluate_stack(
         power=float(q),
         flips=float(flip_probability),
     )
-    states = np.ones((count, 4, LANES), dtype=np.uint64)
-    for state, rng in zip(states, rngs, strict=True):
-        state[:3] = rng.bit_generator.random_raw(3 * LANES).reshape(3, LANES)
-    sums = sample_sums(readouts, samples, states)
+    sums = sample_sums(readouts, samples, lanes(rngs))
     loss_mean, loss_se = _mean_and_error(sums[:, 0], sums[:, 1], samples)
     error_mean, error_se = _mean_and_error(sums[:, 2], sums[:, 3], samples)
     clean = 1 - 2 * flip_probability

@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +35,7 @@ from .fresh_views import FreshDescent, FreshViews, pretrain_fresh_views
 from .levels import Given, as_experiment
 from .network import split_filters
 from .space import Rng, Space, each, pad
+from .streams import generator
 from .supervised import train_dictionary
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ __all__ = [
     "check_memory",
     "draw",
     "draw_supervised",
-    "generator",
     "pretrain_only",
     "run",
     "simulate",
@@ -56,50 +56,6 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 Report = Callable[[str, int, float], None]
-
-# One independent stream a purpose: changing n, say, leaves filters and unlabelled noise as they are.
-# Only ever append: a stream's number is part of what a seed means.
-_STREAMS = {
-    stream: number
-    for number, stream in enumerate(
-        (
-            "filters",
-            "labels",
-            "noise",
-            "views",
-            "labelled",
-            "labelled noise",
-            "flips",
-            "split",
-            "bias",
-            "evaluation",
-            "embedding",
-        )
-    )
-}
-
-
-class _Words(np.random.bit_generator.ISeedSequence):
-    """Words that stand for a hashed seed: hashing once a stream takes as long as drawing a small instance."""
-
-    def __init__(self, words: npt.NDArray[np.uint64]) -> None:
-        self.words = words
-
-    def generate_state(self, n_words: int, dtype: npt.DTypeLike = np.uint32) -> npt.NDArray[Any]:
-        """The words that PCG64 asks for."""
-        return self.words
-
-
-@lru_cache(maxsize=2**14)  # cells of a sweep share seeds
-def _words(seed: int) -> npt.NDArray[np.uint64]:
-    """Four words a stream (streams, 4), of the generator that NumPy's SeedSequence makes of the seed."""
-    return np.random.PCG64(seed).random_raw(4 * len(_STREAMS)).reshape(-1, 4)
-
-
-def generator(seed: int, stream: str) -> np.random.Generator:
-    """The random generator of one purpose in the run with this seed."""
-    words = _Words(_words(seed)[_STREAMS[stream]])
-    return np.random.Generator(np.random.PCG64(words))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

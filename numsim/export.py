@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from .blas import blas_threads
 from .config import Experiment
-from .experiment import Simulation, draw, generator, simulate
+from .experiment import Simulation, draw, simulate
 from .faults import ConfigError
 from .files import write_atomically
 from .levels import Given, as_experiment
 from .result import Result
+from .streams import generator
 
 if TYPE_CHECKING:
     from .experiment import Report

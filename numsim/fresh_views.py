@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from ._kernels import contrastive as kernels
 from ._kernels import descent
+from .checks import positive, whole
 from .contrastive import LINEAR_END, alignment, contrastive_buffers
 from .data import draw_views
-from .dynamics import NON_FINITE, STATUSES, Progress, check_rate, check_steps
+from .dynamics import NON_FINITE, STATUSES, Progress
 from .space import Space, lower_factor, pad
 
 __all__ = ["FreshDescent", "FreshViews", "pretrain_fresh_views"]
@@ -94,8 +95,9 @@ def pretrain_fresh_views(
     W (M, D), mu (at most D,), labels (n0,), noise (n0, D) in coordinates of which all D axes are revealed.
     Returns the last filters (M, at most D + M; NaN if not finite) and the trajectory.
     """
-    check_rate(learning_rate)
-    check_steps(max_steps)
+    learning_rate = positive("learning_rate", learning_rate)
+    temperature = positive("temperature", temperature)
+    max_steps = whole("max_steps", max_steps)
     filters, base = W.shape
     n = len(noise)
     start, squares = W, np.sum(noise**2, axis=1)
@@ -111,7 +113,7 @@ def pretrain_fresh_views(
         bound = kernels.set_exponents(inner, temperature, buffers)
         ended = bound > ceiling and kernels.largest_similarity(inner, temperature, buffers) > ceiling
         loss = float(kernels.info_nce_increments(inner, temperature, 1.0, buffers))
-        if not (np.isfinite(loss) and np.isfinite(bound)):
+        if not (loss < kernels.MEANINGLESS and bound < kernels.MEANINGLESS):
             status = NON_FINITE
             W = np.full_like(W, np.nan)
             break

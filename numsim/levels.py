@@ -8,8 +8,10 @@ higher level one displaces the other.
 import os
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import resources
 from importlib.resources.abc import Traversable
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +127,9 @@ def _composed(levels: list[dict[str, Any]], overrides: Mapping[str, object], fau
 
 
 def parse_override(text: str) -> tuple[str, object]:
-    """Split ``key=value`` of the command line; the value is read as TOML, a bare word as a string."""
+    """Split ``key=value`` of the command line; the value is read as TOML, or as a number as Python reads it
+    (.2, 1., 007; TOML wants 0.2), a bare word as a string.
+    """
     key, equals, value = (piece.strip() for piece in text.partition("="))
     if not (key and equals):
         raise ConfigError(fault("--set", show(text), "key=value, such as data.snr=0.3"))
@@ -134,4 +138,14 @@ def parse_override(text: str) -> tuple[str, object]:
     try:
         return key, tomllib.loads(f"value = {value}")["value"]
     except (ValueError, RecursionError):
-        return key, value
+        return key, _number(value)
+
+
+def _number(text: str) -> object:
+    """The finite number that the text is for Python, or the text."""
+    with suppress(ValueError):
+        return int(text)
+    with suppress(ValueError):
+        if isfinite(number := float(text)):
+            return number
+    return text

@@ -19,12 +19,12 @@ from .dynamics import WORK_BETWEEN_PAUSES, WORK_OF_A_STEP
 from .evaluation import evaluate_stack
 from .experiment import (
     draw_supervised,
-    generator,
     test_network,
     test_settings,
     training_settings,
     training_start,
 )
+from .streams import generator
 from .supervised import Trained, train_stack
 
 __all__ = ["portion_size", "supervised_runs"]

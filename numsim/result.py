@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .config import Experiment, Resolved
-from .dynamics import NON_FINITE, STATUSES
+from .dynamics import EXPLANATIONS, NON_FINITE, STATUSES
 from .experiment import Arm, Instance, Pretrained, Simulation
 from .files import write_atomically
 from .measures import PHYSICS
@@ -31,12 +31,6 @@ __all__ = ["ArmResult", "PretrainingResult", "Result", "load_result", "plain_val
 
 SCHEMA = 1
 _ARM_NUMBERS = ("train_loss", "test_loss", "test_loss_se", "test_error", "test_error_se")
-_ADVICE = {
-    "linear_end": "reached the end of the linear stage",
-    "target_loss": "reached the target loss",
-    "max_steps": "stopped at the largest allowed number of steps",
-    "non_finite": "not finite: the step size is too large; reduce the learning_rate of this stage",
-}
 _NEVER_STARTED = "not finite from the start: reduce the step size of the stage before, or the initial scale"
 
 
@@ -70,7 +64,7 @@ class ArmResult:
     @property
     def explanation(self) -> str:
         """The status in words, with what to change where that helps."""
-        return _NEVER_STARTED if self.status == NON_FINITE and self.steps == 0 else _ADVICE[self.status]
+        return _NEVER_STARTED if self.status == NON_FINITE and self.steps == 0 else EXPLANATIONS[self.status]
 
 
 @dataclass(frozen=True)
@@ -99,7 +93,7 @@ class PretrainingResult:
     @property
     def explanation(self) -> str:
         """The status in words, with what to change where that helps."""
-        return _ADVICE[self.status]
+        return EXPLANATIONS[self.status]
 
 
 @dataclass(frozen=True)
@@ -196,7 +190,8 @@ class Result:
     def to_dataset(self) -> xr.Dataset:
         """Everything in one dataset: variables STAGE_name with dims STAGE_step, ..., and scalars.
 
-        Attributes hold configuration, statuses, predictions and provenance as JSON.
+        Attributes hold configuration, statuses, predictions and provenance as JSON; in the predictions NaN
+        and Infinity stand as Python writes them.
         """
         import xarray as xr
 
@@ -221,7 +216,7 @@ class Result:
             "schema": SCHEMA,
             "config": json.dumps(self.experiment.as_dict()),
             "status": json.dumps(statuses),
-            "theory": json.dumps(plain_values(self.theory)),
+            "theory": json.dumps(plain_values(self.theory, strict=False)),
             "provenance": json.dumps(self.provenance),
         }
         return merged
@@ -258,12 +253,14 @@ def _loaded(content: bytes) -> Result:
     if not content.startswith(b"CDF"):
         raise ValueError("it is not a NetCDF 3 file" if content else "it is empty")
     with xr.open_dataset(BytesIO(content), engine="scipy") as opened:
-        dataset = opened.load()
+        dataset = opened.load().drop_encoding()
     if dataset.attrs.get("schema") != SCHEMA:
         raise ValueError(f"it has schema {dataset.attrs.get('schema')}, this version reads {SCHEMA}")
     statuses = json.loads(dataset.attrs["status"])
     if not set(statuses.values()) <= set(STATUSES):
         raise ValueError(f"it has the statuses {statuses}, expected some of {STATUSES}")
+    parts = json.loads(dataset.attrs["theory"])  # a part that the run does not have is None
+    theory = {name: None if part is None else _without_null(part) for name, part in parts.items()}
     stages = {name: _loaded_stage(dataset, name, status) for name, status in statuses.items()}
     return Result(
         Experiment(**json.loads(dataset.attrs["config"])).resolved(),
@@ -271,12 +268,19 @@ def _loaded(content: bytes) -> Result:
         stages.get("simclr"),
         stages["direct"],
         json.loads(dataset.attrs["provenance"]),
-        partial(_restored, json.loads(dataset.attrs["theory"])),
+        partial(_restored, theory),
     )
 
 
 def _restored(theory: dict[str, Any]) -> dict[str, Any]:
     return theory
+
+
+def _without_null(value: Any) -> Any:
+    """NaN for None: so numbers that are not finite were kept once."""
+    if isinstance(value, dict):
+        return {key: _without_null(item) for key, item in value.items()}
+    return math.nan if value is None else value
 
 
 def _loaded_stage(dataset: xr.Dataset, name: str, status: str) -> Any:
@@ -350,14 +354,14 @@ def _provenance() -> dict[str, str]:
     }
 
 
-def plain_values(value: Any) -> Any:
-    """The value with NumPy scalars as Python's, and NaN and infinities (not JSON) as None."""
+def plain_values(value: Any, *, strict: bool = True) -> Any:
+    """The value with NumPy scalars as Python's, and (strict) NaN and infinities, not JSON, as None."""
     if isinstance(value, dict):
-        return {key: plain_values(item) for key, item in value.items()}
+        return {key: plain_values(item, strict=strict) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain_values(item) for item in value]
+        return [plain_values(item, strict=strict) for item in value]
     if isinstance(value, np.generic):
-        return plain_values(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
+        return plain_values(value.item(), strict=strict)
+    if strict and isinstance(value, float) and not math.isfinite(value):
         return None
     return value

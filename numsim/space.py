@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .checks import finite, real_array
+
 __all__ = ["Rng", "Space", "compress", "each", "lower_factor", "pad"]
 
 Floats = npt.NDArray[np.float64]
@@ -134,7 +136,7 @@ def compress(*vectors: npt.ArrayLike) -> tuple[Floats, ...]:
     """
     if not vectors:
         raise ValueError("compress got no arrays: give at least one array of shape (k, d)")
-    arrays = [np.asarray(v, dtype=np.float64) for v in vectors]
+    arrays = [real_array(f"compress: array {position}", v) for position, v in enumerate(vectors)]
     for position, array in enumerate(arrays):
         if array.ndim != 2:
             raise ValueError(
@@ -146,8 +148,7 @@ def compress(*vectors: npt.ArrayLike) -> tuple[Floats, ...]:
                 f"compress: array {position} has vectors of length {array.shape[1]}, "
                 f"array 0 of length {arrays[0].shape[1]}: all must live in the same space"
             )
-        if not np.isfinite(array).all():
-            raise ValueError(f"compress: array {position} holds NaN or infinite entries")
+        finite(f"compress: array {position}", array)
     rows = sum(len(array) for array in arrays)
     if arrays[0].shape[1] <= rows:
         return tuple(array.copy() for array in arrays)

@@ -18,8 +18,9 @@ import numpy.typing as npt
 from ._kernels import descent
 from ._kernels import supervised as kernels
 from .blas import blas_threads
+from .checks import finite, non_negative, number, positive, real_array
 from .dictionary import PatchDictionary, dense_dictionary
-from .dynamics import Descent, Progress, check_rate, check_steps, descend
+from .dynamics import Descent, Progress, descend
 
 __all__ = ["checked_samples", "logistic_loss", "train"]
 
@@ -27,11 +28,9 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 
-def checked_samples(
-    W: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike, q: float
-) -> tuple[Floats, Floats, Floats]:
+def checked_samples(W: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Floats, Floats, Floats]:
     """The arrays of ``logistic_loss`` as float64, or a ValueError that says which does not fit."""
-    W, x, y = (np.asarray(a, dtype=np.float64) for a in (W, x, y))
+    W, x, y = real_array("W", W), real_array("x", x), real_array("y", y)
     if W.ndim != 3 or W.shape[0] != 2 or W.shape[1] == 0:
         raise ValueError(f"W has shape {W.shape}, expected (2, m, D): index 0 holds the filters of sign +1")
     if x.ndim != 3 or x.shape[0] == 0 or x.shape[1] == 0 or x.shape[2] != W.shape[2]:
@@ -39,14 +38,28 @@ def checked_samples(
             f"x has shape {x.shape}, expected (n, P, {W.shape[2]}): n samples of P patches, "
             "as wide as W's filters"
         )
-    if y.shape != (len(x),) or not np.isin(y, (-1.0, 1.0)).all():
-        raise ValueError(f"y must be {len(x)} labels in {{-1, +1}}, one a sample; got shape {y.shape}")
-    for name, array in (("W", W), ("x", x)):
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} holds NaN or infinite entries")
-    if not (np.isfinite(q) and q >= 1):
-        raise ValueError(f"q is {q}, expected a finite number >= 1 (1 is ReLU)")
+    _check_labels(y, len(x))
+    finite("W", W)
+    finite("x", x)
     return W, x, y
+
+
+def _check_labels(y: Floats, count: int) -> None:
+    expected = f"y must be {count} labels in {{-1, +1}}, one a sample; got"
+    if y.shape != (count,):
+        raise ValueError(f"{expected} shape {y.shape}")
+    if np.isin(y, (-1.0, 1.0)).all():
+        return
+    values = np.unique(y)
+    listed = ", ".join(f"{value:g}" for value in values[:5]) + (", ..." if len(values) > 5 else "")
+    mapping = ""
+    if len(values) == 2 and np.isfinite(values).all():
+        mapping = f": np.where(y == {values[-1]:g}, 1, -1) maps {values[1]:g} to +1 and {values[0]:g} to -1"
+    raise ValueError(f"{expected} the values {listed}{mapping}")
+
+
+def _checked_power(q: float) -> float:
+    return number("q", q, lambda x: x >= 1, "a finite number >= 1 (1 is ReLU)")
 
 
 def _buffers(filters: int, entries: int, samples: int) -> kernels.SupervisedBuffers:
@@ -83,7 +96,8 @@ def logistic_loss(
 
     Source: theory.md sections 1 and 2. Stable for margins of any size.
     """
-    W, x, y = checked_samples(W, x, y, q)
+    W, x, y = checked_samples(W, x, y)
+    q, output_scale = _checked_power(q), positive("output_scale", output_scale)
     n, per_sample, width = x.shape
     vectors = x.reshape(n * per_sample, width)
     patches = np.arange(n * per_sample, dtype=np.int64).reshape(n, per_sample)
@@ -93,7 +107,10 @@ def logistic_loss(
     loss = kernels.logistic_increments(flat @ vectors.T, task, buffers)
     if not (np.isfinite(loss) and np.isfinite(buffers.increments).all()):
         raise ValueError("activations max(0, <w, x>)^q exceed the range of float64: scale W or x down")
-    grad: Floats = (-buffers.increments @ vectors).reshape(W.shape)
+    with np.errstate(over="ignore", invalid="ignore"):
+        grad: Floats = (-buffers.increments @ vectors).reshape(W.shape)
+    if not np.isfinite(grad).all():
+        raise ValueError("the gradient exceeds the range of float64: scale x down")
     return float(loss), grad
 
 
@@ -117,15 +134,16 @@ def train_dictionary(
     W : (2, m, D) in the dictionary's coordinates. Returns the last filters, same shape, and the descent
     whose coefficients are those of w - w^0 on the dictionary. target_loss = 0 runs exactly max_steps.
     """
-    check_rate(learning_rate)
-    check_steps(max_steps)
+    q, output_scale = _checked_power(q), positive("output_scale", output_scale)
+    learning_rate = positive("learning_rate", learning_rate)
+    target_loss = non_negative("target_loss", target_loss, "run exactly max_steps")
     flat = W.reshape(-1, W.shape[2])
     gram = dictionary.gram()
     task = _task(dictionary, W.shape[1], q, output_scale)
     buffers = _buffers(len(flat), len(gram), len(dictionary.labels))
 
     def loop(state: descent.State, limits: descent.Limits, recorder: descent.Recorder) -> int:
-        return kernels.train(state, gram, task, float(learning_rate), limits, recorder, buffers)
+        return kernels.train(state, gram, task, learning_rate, limits, recorder, buffers)
 
     run = descend(
         loop,
@@ -217,9 +235,7 @@ def train(
     ------
     ValueError : as ``logistic_loss``, and for settings out of range.
     """
-    W, x, y = checked_samples(W, x, y, q)
-    if not target_loss >= 0:
-        raise ValueError(f"target_loss is {target_loss}, expected a number >= 0 (0: run exactly max_steps)")
+    W, x, y = checked_samples(W, x, y)
     with blas_threads(threads):
         return train_dictionary(
             W,

@@ -839,6 +839,23 @@ def test_parse_override(text: str, expected: tuple[str, object]) -> None:
     assert parse_override(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(".2", 0.2), ("-.5e-3", -0.0005), ("1.", 1.0), ("+3", 3), ("1_000", 1000), ("007", 7), ("1e8", 1e8)],
+)
+def test_numbers_may_be_written_as_in_python(text: str, expected: float) -> None:
+    name, value = parse_override(f"data.snr={text}")
+    assert (name, value) == ("data.snr", expected)
+    assert type(value) is type(expected)
+
+
+def test_numbers_that_are_not_finite_are_refused_by_the_setting() -> None:
+    for text in ("nan", "inf", "Infinity", "1e999"):
+        (line,) = faults_of(lambda text=text: load(None, dict([parse_override(f"data.snr={text}")])))  # type: ignore[misc]
+        assert line.startswith("data.snr: got ")
+        assert line.endswith("expected a finite number, at least 0")
+
+
 @pytest.mark.parametrize("text", ["", "data.snr", "=3", " = 3"], ids=repr)
 def test_parse_override_needs_key_and_equals(text: str) -> None:
     (line,) = faults_of(lambda: parse_override(text))

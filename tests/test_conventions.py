@@ -19,14 +19,18 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # The pure simulator, left to right along the data flow: a module imports only from its left.
 FLOW = [
+    "faults",
+    "checks",
     "_jit",
     "_kernels",
     "blas",
+    "streams",
     "space",
     "dictionary",
     "data",
     "network",
     "dynamics",
+    "offset",
     "contrastive",
     "fresh_views",
     "supervised",
@@ -87,6 +91,12 @@ def imports(path: Path) -> set[str]:
 def test_numba_is_imported_in_one_file_only() -> None:
     users = {path.name for path in MODULES if "numba" in imports(path)}
     assert users == {"_jit.py"}
+
+
+def test_generators_are_made_in_one_file_only() -> None:
+    makers = re.compile(r"np\.random\.(?!Generator\b)|np\.random\.Generator\(|RandomState")
+    users = {path.name for path in MODULES if makers.search(path.read_text())}
+    assert users == {"streams.py"}
 
 
 def test_reference_imports_nothing_of_numsim() -> None:

@@ -161,6 +161,25 @@ def test_status_follows_the_cf_conventions(tmp_path: Any) -> None:
         assert again.load().equals(found)
 
 
+@pytest.mark.parametrize("seeds", [[3, 2**31 - 1], [3, 2**31], [2**53, 5, 2**40]])
+def test_large_seeds_are_saved(seeds: list[int], tmp_path: Any) -> None:
+    import xarray as xr
+
+    found = numsim.run_many(SHORT, seeds)
+    assert found["seed"].dtype == np.int64
+    found.to_netcdf(tmp_path / "many.nc", engine="scipy")
+    with xr.open_dataset(tmp_path / "many.nc", engine="scipy") as again:
+        assert [int(seed) for seed in again["seed"]] == seeds
+        assert again.load().equals(found)
+        assert again.sel(seed=seeds[-1])["steps"].equals(found.sel(seed=seeds[-1])["steps"])
+
+
+def test_seeds_that_no_file_holds_are_not_saved_as_others(tmp_path: Any) -> None:
+    found = numsim.run_many(SHORT, [2**53 + 1, 1])
+    with pytest.raises(ValueError, match="could not safely cast"):
+        found.to_netcdf(tmp_path / "many.nc", engine="scipy")
+
+
 def test_a_run_that_is_not_finite_is_a_status() -> None:
     found = numsim.run_many(SMALL.replace({"finetuning.learning_rate": 1e200}), 2)
     assert (found["status"] == NON_FINITE).all()

@@ -15,8 +15,9 @@ from numsim.config import Resolved
 from numsim.contrastive import alignment
 from numsim.data import Labelled, Unlabelled
 from numsim.evaluation import evaluate
-from numsim.experiment import _STREAMS, Arm, Instance, Pretrained, Simulation, draw, generator, simulate
+from numsim.experiment import Arm, Instance, Pretrained, Simulation, draw, simulate
 from numsim.fresh_views import FreshDescent
+from numsim.streams import STREAMS, generator
 
 Floats = npt.NDArray[np.float64]
 
@@ -439,7 +440,7 @@ def test_streams_and_seeds_differ() -> None:
 
 def test_streams_and_seeds_are_independent() -> None:
     """First numbers of all streams over consecutive seeds, which is how ensembles use them."""
-    names = sorted(_STREAMS)
+    names = sorted(STREAMS)
     firsts = np.array([[generator(seed, name).random() for name in names] for seed in range(1000)])
     level = tolerances.SIGNIFICANCE / len(names) ** 2  # of all comparisons together
     for k, name in enumerate(names):

@@ -459,7 +459,11 @@ def test_logistic_loss_refuses_powers_below_one(q: float) -> None:
 @pytest.mark.compiled  # interpreted kernels warn of the overflow first
 def test_what_leaves_float64_is_refused_in_one_sentence() -> None:
     with pytest.raises(ValueError, match=r"^similarities [^\n]*scale W or z down$"):
-        numsim.info_nce(np.full((2, 4), 1e160), GOOD, GOOD)
+        numsim.info_nce(np.full((2, 4), 1e160), np.eye(3, 4), GOOD)
+    with pytest.raises(ValueError, match=r"^products [^\n]*range of float64: scale them down$"):
+        numsim.power_matrix(np.eye(3) * 1e200, np.eye(3) * 1e200, learning_rate=1.0)
+    with pytest.raises(ValueError, match=r"^the gradient exceeds [^\n]*scale x down$"):
+        numsim.logistic_loss(np.full((2, 2, 4), 1e-300), np.full((1, 1, 4), 1e308), [1.0], q=2)
     x = np.ones((3, 2, 4))
     with pytest.raises(ValueError, match=r"^activations [^\n]*scale W or x down$"):
         numsim.logistic_loss(np.full((2, 2, 4), 1e120), x, np.ones(3), q=3)

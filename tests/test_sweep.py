@@ -331,7 +331,7 @@ def test_places_that_are_none(out: str, words: str, tmp_path: Path) -> None:
     [
         ({"over": {"data.snr": [0.1, math.nan], "data.dmi": [1]}, "seeds": []},
          ["sweep.over.data.snr[1]", "nearest: data.dim", "sweep.seeds"]),
-        ({"seeds": [2**31]}, ["NetCDF"]),
+        ({"seeds": [2**53 + 1]}, ["NetCDF"]),
         ({"measures": ("arm",)}, ["sweep.measure", "nearest: arms"]),
         ({"criteria": [Criterion("c", along="data.sn", against="data.snr", at_most=1)]},
          ["sweep.boundary c", "nearest: data.snr"]),

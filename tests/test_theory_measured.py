@@ -16,10 +16,11 @@ from numsim.coefficients import pretraining_coefficients
 from numsim.config import Experiment
 from numsim.contrastive import top_eigenpairs
 from numsim.data import signal_noise_dictionary
-from numsim.experiment import Instance, generator, simulate
+from numsim.experiment import Instance, simulate
 from numsim.fresh_views import FreshViews, pretrain_fresh_views
 from numsim.network import split_filters
 from numsim.prediction import compare
+from numsim.streams import generator
 from numsim.supervised import train_dictionary
 from numsim.theory import (
     coefficient_growth,

@@ -3,7 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from numsim._kernels.readout import _PIECE, LANES, TILE, fill_words, normals_in_place
+from numsim import streams
+from numsim._kernels.readout import _PIECE, TILE, fill_words, normals_in_place
 
 Floats = npt.NDArray[np.float64]
 Words = npt.NDArray[np.uint64]
@@ -11,8 +12,7 @@ Words = npt.NDArray[np.uint64]
 
 def lanes(rng: np.random.Generator) -> Words:
     """The generators' states, as ``evaluate`` takes them from its generator."""
-    state = np.ones((4, LANES), dtype=np.uint64)
-    state[:3] = rng.bit_generator.random_raw(3 * LANES).reshape(3, LANES)
+    state: Words = streams.lanes([rng])[0]
     return state
 
 

@@ -18,6 +18,8 @@ Floats = npt.NDArray[np.float64]
 
 NO_SHIFT = 300.0  # exponents up to which exponentials and their ratios stay in range
 
+MEANINGLESS = 2.0**52  # exponents from which on neighbouring floats are 1 apart: their ratios say nothing
+
 
 class ContrastiveBuffers(NamedTuple):
     """Scratch of a pre-training step, allocated once; no array is n by n unless ``block`` is n.
@@ -26,6 +28,8 @@ class ContrastiveBuffers(NamedTuple):
     S is in panels of ``panel`` rows.
     similarity : (b b,); anchor_rows : (n, M), P^T; rows : (5, n); bits : (1024,); ones : (b,); pull : (M, n);
     pull_rows : (n, M); increments : (M, 2n); increment_rows : (2n, M); sums : (b, M).
+    bias : (0,), or (2n,) for samples far from the origin: b_i + b_i' is added to the exponent S_ii', and
+    b_i + b_(n + i) to that of the i-th positive.
     """
 
     block: int
@@ -40,6 +44,7 @@ class ContrastiveBuffers(NamedTuple):
     increment_rows: Floats
     ones: Floats
     sums: Floats
+    bias: Floats
 
 
 @kernel
@@ -50,10 +55,10 @@ def _matrix(flat: Floats, rows: int, columns: int) -> Floats:
 
 @kernel
 def set_exponents(inner: Floats, temperature: float, buffers: ContrastiveBuffers) -> float:
-    """Prepare the exponents S = P^T P / temperature; returns max_i S_ii.
+    """Prepare the exponents S = P^T P / temperature; returns a bound on all |S_ii'|, max_i S_ii.
 
-    inner (M, 2n) = [P | P~]. Exponents of the positives go to rows[0], S_ii, which bound all |S_ii'|, to
-    rows[1]. With one block, the upper triangle of S is left in its panels.
+    inner (M, 2n) = [P | P~]. Exponents of the positives go to rows[0], S_ii (plus 2 |b_i|) to rows[1].
+    With one block, the upper triangle of S is left in its panels.
     """
     filters, n = buffers.pull.shape
     positive, square = buffers.rows[0], buffers.rows[1]
@@ -84,11 +89,26 @@ def set_exponents(inner: Floats, temperature: float, buffers: ContrastiveBuffers
             multiply(1.0 / temperature, inner[:, start:end].T, inner[:, start:n], 0.0, panel)
             for a in range(panel.shape[0]):
                 square[start + a] = panel[a, a]
+            if buffers.bias.size > 0:
+                _add_bias(panel, buffers.bias[start:end], buffers.bias[start:n])
             start, done = end, done + panel.size
+    if buffers.bias.size > 0:
+        for i in range(n):
+            positive[i] += buffers.bias[i] + buffers.bias[n + i]
+            square[i] += 2.0 * abs(buffers.bias[i])
     bound = 0.0
     for i in range(n):
         bound = max(bound, square[i])
     return bound
+
+
+@kernel
+def _add_bias(block: Floats, rows: Floats, columns: Floats) -> None:
+    """block[a, b] += rows[a] + columns[b]."""
+    for a in range(block.shape[0]):
+        row, own = block[a], rows[a]
+        for b in range(row.size):
+            row[b] += own + columns[b]
 
 
 @kernel
@@ -119,6 +139,8 @@ def _similarity_block(
     left, right = _anchors(inner, buffers, i), _anchors(inner, buffers, j)
     block = _matrix(buffers.similarity, left.shape[1], right.shape[1])
     multiply(1.0 / temperature, left.T, right, 0.0, block)
+    if buffers.bias.size > 0:
+        _add_bias(block, buffers.bias[i * buffers.block :], buffers.bias[j * buffers.block :])
     return block
 
 
@@ -453,7 +475,7 @@ def pretrain(
         )
         loss = info_nce_increments(state.inner, temperature, -rate, buffers)
         state.loss[0] = loss
-        if not (math.isfinite(loss) and math.isfinite(bound)):
+        if not (loss < MEANINGLESS and bound < MEANINGLESS):  # NaN is not below either
             return NON_FINITE
         if state.clock[0] % recorder.cursor[1] == 0:
             record(recorder, state.clock[0], loss, state.coefficients)

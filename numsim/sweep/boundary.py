@@ -33,6 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..faults import fault, show
+from ..streams import fixed
 
 __all__ = ["Boundary", "Exponent", "find_boundaries", "fit_boundary", "fit_exponent", "next_points"]
 
@@ -242,7 +243,7 @@ def _maxima(u: Floats, k: Floats, n: Floats, t: float, w: float) -> Floats:
 
 def _resamples(seeds: int, count: int) -> Floats:
     """How often each seed is drawn in each resample: (count, seeds), the same at every call."""
-    draws = np.random.default_rng(0).multinomial(seeds, np.full(seeds, 1 / seeds), size=count)
+    draws = fixed().multinomial(seeds, np.full(seeds, 1 / seeds), size=count)
     return draws.astype(np.float64)
 
 
@@ -417,7 +418,7 @@ def fit_exponent(
     low, high = np.stack([_bootstrap(lines[i], draws) for i in used], axis=-1)
     closed = np.isfinite(low) & np.isfinite(high)
     low, high = np.where(closed, low, np.nan), np.where(closed, high, np.nan)
-    slopes = _slopes(log_s, low + np.random.default_rng(1).random(low.shape) * (high - low))
+    slopes = _slopes(log_s, low + fixed(1).random(low.shape) * (high - low))
     unknown = np.isnan(slopes)
     seeds = min(lines[i].seeds for i in used)
     ends = _interval(np.where(unknown, -np.inf, slopes), np.where(unknown, np.inf, slopes), seeds)

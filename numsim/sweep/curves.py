@@ -25,6 +25,7 @@ import numpy.typing as npt
 from ..config import Resolved
 from ..contrastive import LINEAR_END
 from ..prediction import predicted_spectrum, predicted_unit
+from ..streams import fixed
 from ..theory import (
     collective_descent,
     finetuning_strength,
@@ -156,7 +157,7 @@ _DRAWS = 400
 @lru_cache(maxsize=64)
 def _majorities(n: int, flips: float, balanced: bool) -> Floats:
     """(2, draws): samples of a class that keep their label less those that do not, over sqrt(bearers)."""
-    rng = np.random.default_rng(0)
+    rng = fixed()
     plus = np.full(_DRAWS, n // 2) if balanced else rng.binomial(n, 0.5, _DRAWS)
     true = np.stack([plus, n - plus])
     flipped = rng.binomial(true, flips)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..config import Experiment, flat_settings
-from ..ensemble import checked_seeds, dataset
+from ..ensemble import LARGEST_SAVED, checked_seeds, dataset
 from ..faults import ConfigError, fault, nearest, show
 from ..files import write_atomically
 from ..folders import LEDGER, RESULT, RESULTS, SWEEP, clear, differences, other_physics, strangers
@@ -76,10 +76,9 @@ class Study:
             faults += error.faults
         try:
             self.seeds = checked_seeds(seeds)
-            if max(self.seeds) > MOST:
-                faults.append(
-                    fault("sweep.seeds", str(max(self.seeds)), f"at most {MOST}, which NetCDF can hold")
-                )
+            if max(self.seeds) > LARGEST_SAVED:
+                expected = f"at most 2^53 = {LARGEST_SAVED}, which NetCDF can hold"
+                faults.append(fault("sweep.seeds", str(max(self.seeds)), expected))
         except ValueError as error:
             faults.append(f"sweep.seeds: {error}")
         for name in measures:
