@@ -15,9 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .faults import show
-
-__all__ = ["finite", "non_negative", "number", "positive", "real_array", "whole"]
+__all__ = ["finite", "non_negative", "number", "positive", "real_array", "show", "whole"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -26,6 +24,15 @@ _MOST = 2**53
 
 _NUMBERS = "biuf"  # kinds of dtype that are real numbers
 _NO_NUMBERS = (str, bytes, complex, np.complexfloating, type(None))
+
+
+def show(value: object) -> str:
+    """Return the value on one line of at most 60 characters, whatever it is."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a foreign repr may do anything, and that of a huge int is refused
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _plain(value: Any) -> Any:

@@ -7,10 +7,12 @@ from collections.abc import Collection, Iterable, Sequence
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, NamedTuple
 
+from .checks import show
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-__all__ = ["ConfigError", "Fault", "explain", "fault", "nearest", "show"]
+__all__ = ["ConfigError", "Fault", "explain", "fault", "nearest"]
 
 
 class ConfigError(ValueError):
@@ -27,15 +29,6 @@ class ConfigError(ValueError):
     def __str__(self) -> str:
         """Return the faults, one a line."""
         return "\n".join(self.faults)
-
-
-def show(value: object) -> str:
-    """Return the value on one line of at most 60 characters, whatever it is."""
-    try:
-        text = " ".join(repr(value).split())
-    except Exception:  # a foreign repr may do anything, and that of a huge int is refused
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def fault(where: str, got: str, expected: str) -> str:

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .checks import show
 from .config import Experiment, flat_settings
-from .faults import show
 from .measures import PHYSICS
 from .result import Result, load_result
 

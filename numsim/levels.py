@@ -15,8 +15,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from .checks import show
 from .config import Experiment, compose
-from .faults import ConfigError, fault, nearest, show
+from .faults import ConfigError, fault, nearest
 
 __all__ = ["Given", "as_experiment", "load", "parse_override", "presets", "read_levels"]
 

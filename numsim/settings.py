@@ -12,7 +12,8 @@ from typing import Annotated, Any
 from pydantic import PlainValidator
 from pydantic_core import PydanticCustomError
 
-from .faults import fault, show
+from .checks import show
+from .faults import fault
 
 __all__ = [
     "MOST",

@@ -19,7 +19,6 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # The pure simulator, left to right along the data flow: a module imports only from its left.
 FLOW = [
-    "faults",
     "checks",
     "_jit",
     "_kernels",

@@ -32,7 +32,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..faults import fault, show
+from ..checks import show
+from ..faults import fault
 from ..streams import fixed
 
 __all__ = ["Boundary", "Exponent", "find_boundaries", "fit_boundary", "fit_exponent", "next_points"]

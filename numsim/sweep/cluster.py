@@ -17,7 +17,8 @@ from typing import Any
 import distributed
 from distributed.scheduler import KilledWorker
 
-from ..faults import ConfigError, fault, show
+from ..checks import show
+from ..faults import ConfigError, fault
 from ..processes import safe_path
 from .batches import Batch, Row, run_batch
 from .executors import Unreachable, WorkerDied

@@ -27,8 +27,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..blas import blas_threads
+from ..checks import show
 from ..config import Experiment
-from ..faults import nearest, show
+from ..faults import nearest
 from ..measures import ARMS, NOT_RUN, variables
 from .boundary import Boundary, Exponent, find_boundaries, fit_exponent, next_points
 from .curves import CURVES

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import show
 from ..config import Experiment, check_setting, flat_settings, numeric_settings
-from ..faults import ConfigError, fault, nearest, show
+from ..faults import ConfigError, fault, nearest
 from ..measures import PHYSICS
 from ..settings import TWINS, merge
 

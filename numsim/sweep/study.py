@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..checks import show
 from ..config import Experiment, flat_settings
 from ..ensemble import LARGEST_SAVED, checked_seeds, dataset
-from ..faults import ConfigError, fault, nearest, show
+from ..faults import ConfigError, fault, nearest
 from ..files import write_atomically
 from ..folders import LEDGER, RESULT, RESULTS, SWEEP, clear, differences, other_physics, strangers
 from ..levels import Given, as_experiment

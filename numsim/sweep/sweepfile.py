@@ -23,8 +23,9 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
+from ..checks import show
 from ..config import Experiment
-from ..faults import ConfigError, fault, nearest, show
+from ..faults import ConfigError, fault, nearest
 from ..levels import load, read_levels
 from .criteria import Criterion
 from .study import Study
