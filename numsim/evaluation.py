@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ._kernels.readout import Readout, sample_sums
+from ._kernels.readout import LANES, Readout, sample_sums
 from .space import lower_factor
 from .streams import lanes
 
@@ -108,7 +108,7 @@ def evaluate_stack(
         power=float(q),
         flips=float(flip_probability),
     )
-    sums = sample_sums(readouts, samples, lanes(rngs))
+    sums = sample_sums(readouts, samples, lanes(rngs, LANES))
     loss_mean, loss_se = _mean_and_error(sums[:, 0], sums[:, 1], samples)
     error_mean, error_se = _mean_and_error(sums[:, 2], sums[:, 3], samples)
     clean = 1 - 2 * flip_probability

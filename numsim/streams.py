@@ -1,7 +1,7 @@
 """Random streams: the only place that makes generators. Everywhere else they are handed on.
 
     generator(seed, stream)   PCG64, one independent generator a purpose of a run
-    lanes(rngs)               SFC64, LANES generators side by side for the kernel of the test samples, their
+    lanes(rngs, count)        SFC64, ``count`` generators side by side for the kernel of the test samples, their
                               states words of the stream "evaluation"
     of_claim(claim, seed)     PCG64, what a claim's check draws from
     fixed(number)             PCG64, the same at every call: resamples, start vectors
@@ -77,16 +77,14 @@ def generator(seed: int, stream: str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(words))  # type: ignore[arg-type]
 
 
-def lanes(rngs: Sequence[np.random.Generator]) -> Words:
-    """States (B, 4, LANES) of the kernel's generators, from B generators: all words but the counters.
+def lanes(rngs: Sequence[np.random.Generator], count: int) -> Words:
+    """States (B, 4, ``count``) of a kernel's generators, from B generators: all words but the counters.
 
     64-bit words at random are SFC64's stationary law, so that nothing need be discarded.
     """
-    from ._kernels.readout import LANES  # Numba, which claims and bootstraps do without
-
-    states = np.ones((len(rngs), 4, LANES), dtype=np.uint64)
+    states = np.ones((len(rngs), 4, count), dtype=np.uint64)
     for state, rng in zip(states, rngs, strict=True):
-        state[:3] = rng.bit_generator.random_raw(3 * LANES).reshape(3, LANES)
+        state[:3] = rng.bit_generator.random_raw(3 * count).reshape(3, count)
     return states
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numsim import streams
-from numsim._kernels.readout import _PIECE, TILE, fill_words, normals_in_place
+from numsim._kernels.readout import _PIECE, LANES, TILE, fill_words, normals_in_place
 
 Floats = npt.NDArray[np.float64]
 Words = npt.NDArray[np.uint64]
@@ -12,7 +12,7 @@ Words = npt.NDArray[np.uint64]
 
 def lanes(rng: np.random.Generator) -> Words:
     """The generators' states, as ``evaluate`` takes them from its generator."""
-    state: Words = streams.lanes([rng])[0]
+    state: Words = streams.lanes([rng], LANES)[0]
     return state
 
 
