@@ -1,8 +1,8 @@
 """Random streams: the only place that makes generators. Everywhere else they are handed on.
 
     generator(seed, stream)   PCG64, one independent generator a purpose of a run
-    lanes(rngs, count)        SFC64, ``count`` generators side by side for the kernel of the test samples, their
-                              states words of the stream "evaluation"
+    lanes(rngs, count)        SFC64, ``count`` generators side by side for the kernel of the test samples,
+                              their states words of the stream "evaluation"
     of_claim(claim, seed)     PCG64, what a claim's check draws from
     fixed(number)             PCG64, the same at every call: resamples, start vectors
 
