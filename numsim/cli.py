@@ -709,6 +709,9 @@ def _explained(error: BaseException) -> tuple[int, list[str]]:
         return error.code, list(error.faults)
     if isinstance(error, MemoryError):
         return INCOMPLETE, ["not enough memory: reduce the numbers of samples or filters"]
+    if isinstance(error, OSError) and isinstance(error.__context__, _Failure):
+        _abandon_stdout()  # neither kept nor shown: what could not be kept is the worse
+        return error.__context__.code, list(error.__context__.faults)
     if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
         _abandon_stdout()  # the reader of our output has seen enough
         return 0, []

@@ -408,6 +408,50 @@ def test_export_refuses(arguments: list[str], words: str, call: Call, tmp_path: 
     assert not os.listdir(tmp_path)
 
 
+def test_export_replaces_an_export_and_no_other_file(call: Call, tmp_path: Path) -> None:
+    arguments = ["export", "--dense", "x", *_set(*_SMALL, "data.dim=50")]
+    (tmp_path / "x").write_text("[data]\n")
+    done = call(*arguments)
+    assert (done.code, done.out, len(done.faults)) == (cli.USAGE, "", 1)
+    assert "cannot write x: it is a file of another kind" in done.err
+    assert (tmp_path / "x").read_text() == "[data]\n"
+    (tmp_path / "x").unlink()
+    assert [call(*arguments, "--seed", seed).code for seed in "12"] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--out", ""],
+        ["sweep", "headline", "--out", ""],
+        ["plot", ""],
+        ["plot", "out", "--out", ""],
+        ["export", "--dense", ""],
+        ["verify", "--report", ""],
+    ],
+)
+def test_an_empty_path_is_none(arguments: list[str], call: Call, tmp_path: Path) -> None:
+    done = call(*arguments)
+    assert (done.code, done.out, len(done.faults)) == (cli.USAGE, "", 1)
+    assert "got '', expected a path" in done.err
+    assert not os.listdir(tmp_path)
+
+
+def test_a_result_that_is_neither_kept_nor_shown_is_a_fault(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("numsim.files.write_together", _full)
+    monkeypatch.setattr(cli, "_show", gone)
+    done = call("run", "--out", "out", *_set(*_SMALL))
+    assert (done.code, done.faults) == (
+        cli.INCOMPLETE,
+        ["numsim: cannot write out: no space left on device"],
+    )
+
+
 def test_export_of_what_is_not_finite_is_incomplete(call: Call, tmp_path: Path) -> None:
     rates = ("pretraining.learning_rate=1e300", "finetuning.learning_rate=1e300")
     done = call("export", "--dense", "x.npz", *_set(*_SMALL, "data.dim=50", *rates))

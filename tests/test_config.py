@@ -4,6 +4,7 @@ import copy
 import json
 import math
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,9 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+import numsim
 from numsim.config import Data, Evaluation, Experiment, Finetuning, Network, Pretraining, Resolved
+from numsim.export import dense_arrays
 from numsim.faults import ConfigError
-from numsim.levels import load, parse_override, presets, read_levels
+from numsim.levels import as_experiment, load, parse_override, presets, read_levels
 from numsim.theory import defaults
 
 ROUND_OFF = 1e-14  # a handful of float64 multiplications
@@ -878,3 +881,48 @@ def test_import_stays_light() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+
+
+def test_whatever_names_an_experiment_is_one(tmp_path: Path) -> None:
+    """A preset, a file, a mapping or an Experiment, in every function that asks for an experiment."""
+    small = {
+        "network.filters": 2,
+        "data.dim": 50,
+        "pretraining": {"samples": 6, "steps": 3},
+        "finetuning": {"samples": 4, "max_steps": 3},
+        "evaluation.samples": 10,
+    }
+    path = tmp_path / "small.toml"
+    path.write_text(
+        'preset = "headline"\nevaluation.samples = 10\ndata.dim = 50\nnetwork.filters = 2\n'
+        "[pretraining]\nsamples = 6\nsteps = 3\n[finetuning]\nsamples = 4\nmax_steps = 3\n[sweep]\n"
+    )
+    expected = numsim.load(path)
+    for source in (expected, path, str(path), {**small, "preset": "headline", "sweep": {}}, small):
+        assert as_experiment(source).resolved() == expected.resolved()
+        result = numsim.run(source, seed=2)
+        assert result.direct == numsim.run(expected, seed=2).direct
+        assert numsim.run_many(source, 2, workers=1).identical(numsim.run_many(expected, 2, workers=1))
+        found = numsim.sweep(source, {"data.snr": [0.5]}, 1, None)
+        assert found.equals(numsim.sweep(expected, {"data.snr": [0.5]}, 1, None))
+        assert (numsim.draw(source, 2).filters == numsim.draw(expected, 2).filters).all()
+        assert (dense_arrays(source)["x"] == dense_arrays(expected)["x"]).all()
+        assert numsim.theory.conditions(source) == numsim.theory.conditions(expected)
+    assert as_experiment("headline") == numsim.load("headline")
+
+
+@pytest.mark.parametrize("wrong", [None, 3, [], "hedline", {"preset": "hedline"}, {"data.snnr": 1}, b"\0"])
+def test_what_names_no_experiment_is_one_fault_everywhere(wrong: Any) -> None:
+    doors: list[Callable[[], object]] = [
+        lambda: numsim.run(wrong),
+        lambda: numsim.run_many(wrong, 2),
+        lambda: numsim.sweep(wrong, {"data.snr": [0.5]}, 1, None),
+        lambda: numsim.draw(wrong),
+        lambda: dense_arrays(wrong),
+        lambda: numsim.theory.conditions(wrong),
+    ]
+    for door in doors:
+        with pytest.raises(numsim.ConfigError) as caught:
+            door()
+        (line,) = caught.value.faults
+        assert re.match(r"(experiment|preset|data\.snnr): got .*, expected ", line)

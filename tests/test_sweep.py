@@ -310,6 +310,7 @@ def test_a_folder_in_use(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("out", "words"),
     [
+        ("", "the path of a folder"),
         ("file", "a folder; this is a file"),
         ("file/below", "a folder that can be made"),
         ("x" * 300, "a folder that can be made"),
@@ -319,7 +320,7 @@ def test_a_folder_in_use(tmp_path: Path) -> None:
 def test_places_that_are_none(out: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(numsim.ConfigError) as caught:
-        numsim.sweep(SMALL, OVER, SEEDS, f"{tmp_path}/{out}")
+        numsim.sweep(SMALL, OVER, SEEDS, out and f"{tmp_path}/{out}")
     (line,) = caught.value.faults
     assert words in line
     assert (os.listdir(tmp_path), (tmp_path / "file").read_text()) == (["file"], "mine")

@@ -218,6 +218,18 @@ class Ledger:
         with self._explained():
             return [text for (text,) in self._connection.execute("SELECT text FROM settings ORDER BY key")]
 
+    @property
+    def owner(self) -> str:
+        """The sweep that last claimed the file, in words of its own; "" if none did."""
+        with self._explained():
+            row = self._connection.execute("SELECT value FROM meta WHERE name = 'sweep'").fetchone()
+        return str(row[0]) if row else ""
+
+    @owner.setter
+    def owner(self, text: str) -> None:
+        with self._explained():
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('sweep', ?)", (text,))
+
     def clear(self) -> None:
         """Forget every number and failure; what the sessions were is kept."""
         with self._explained():

@@ -154,26 +154,28 @@ class Study:
 
     def _claim(self, out: Path, ledger: Ledger | None, replace: bool) -> None:
         """Refuse a folder that holds another experiment, or empty it."""
-        other = self._other(out, ledger)
-        if not other:
-            return
-        if not replace:
-            raise ConfigError(f"{out} holds {other}; choose another folder, or replace it (--replace)")
+        if other := self._other(out, ledger):
+            if not replace:
+                raise ConfigError(f"{out} holds {other}; choose another folder, or replace it (--replace)")
+            if ledger is not None:
+                ledger.clear()
+                clear(out)
         if ledger is not None:
-            ledger.clear()
-            clear(out)
+            ledger.owner = self._name
 
     def _other(self, out: Path, ledger: Ledger | None) -> str:
         """What a folder holds, in words, other than this sweep with perhaps other values and seeds."""
         if (out / RESULT).exists():
             return "a run"
         wanted = self._document(self.grid.overrides(0), self.grid.experiment, self.measures)
-        for text in () if ledger is None else ledger.texts():
+        mine = ledger is not None and ledger.owner == self._name
+        texts = [] if ledger is None or mine else ledger.texts()  # 50 us each, of perhaps millions
+        for text in texts:
             kept = json.loads(text)
             if found := differences(self._fixed(kept["settings"], kept["measures"]), wanted):
                 return f"another experiment ({found})"
         if not (out / RESULTS).exists():
-            return "" if ledger is not None and ledger.texts() else strangers(out, SWEEP)
+            return "" if mine or texts else strangers(out, SWEEP)
         saved = load_results(out / RESULTS)
         if saved is None:
             return f"a {RESULTS} that cannot be read"
@@ -187,6 +189,13 @@ class Study:
         self, overrides: Mapping[str, object], experiment: Experiment, measures: Sequence[str]
     ) -> dict[str, object]:
         return self._fixed(merge([flat_settings(experiment), overrides]), measures)
+
+    @property
+    def _name(self) -> str:
+        """What a ledger knows this sweep by, whatever values and seeds it has."""
+        axes = sorted(name for axis in self.grid.axes for name in (axis.name, *axis.tied))
+        wanted = self._document(self.grid.overrides(0), self.grid.experiment, self.measures)
+        return json.dumps({"axes": axes, "fixed": wanted}, sort_keys=True)
 
     def _fixed(self, settings: Mapping[str, object], measures: Sequence[str]) -> dict[str, object]:
         """What makes a sweep the same experiment: the settings that its axes do not vary, and measures."""
