@@ -126,6 +126,8 @@ def printed(markdown: str, width: int = 80) -> str:
         (r"\mathbb{P}(A \mid B) \ge 1 - \delta", "ℙ(A | B) ≥ 1 − δ"),
         (r"\lvert x\rvert \|y\| |z|", "|x|‖y‖|z|"),
         (r"P(A|B) + a|z|", "P(A | B) + a|z|"),
+        (r"X_n \xrightarrow{d} X", "Xₙ →ᵈ X"),
+        (r"\left. f \right|_0^1", "f|₀¹"),
         (r"x \mathrel{+}= \sum_\pm y_\pm", "x += Σ_± y_±"),
         (r"1{,}000 \ne 10^{-8}", "1,000 ≠ 10⁻⁸"),
         (r"x \not= y", "x ≠ y"),
@@ -157,6 +159,17 @@ def test_what_is_not_understood_is_shown_as_it_is(latex: str) -> None:
     assert WellFormed(formula_html(latex, display=True)).text.strip() == latex
 
 
+def test_what_only_a_browser_can_show() -> None:
+    assert inline_text(r"\boxed{x}") == r"\boxed{x}"
+    assert display_lines(r"a + \boxed{x}", 80) == [r"a + \boxed{x}"]
+    assert "<menclose" in formula_html(r"\boxed{x}")
+
+
+def test_tags_and_labels_are_no_part_of_a_formula() -> None:
+    assert split_tag(r"a = b \label{x} \tag{3}") == ("a = b", "3")
+    assert split_tag(" a ") == ("a", "")
+
+
 def test_short_formulas_are_not_broken() -> None:
     text = "word " * 15 + "$a = b + c$ and $\\langle w_r, \\mu\\rangle$ " * 8
     for width in range(20, 60):
@@ -186,6 +199,8 @@ def test_short_formulas_are_not_broken() -> None:
             r"\begin{aligned} a &= c , & b &= d \\ e &= f \end{aligned}",
             ["a = c,    b = d", "e = f"],
         ),
+        (r"\begin{align*} ab &= c \\ &= d + e \end{align*}", ["ab = c", "   = d + e"]),
+        (r"\begin{gathered} a = b \\ c \end{gathered}", ["a = b", "c"]),
         (r"\begin{bmatrix} 1 \\ 2 \\ 3 \end{bmatrix}", ["⎡1⎤", "⎢2⎥", "⎣3⎦"]),
         (r"a = b , \qquad r = 1, \dots, 2m .", ["a = b,    r = 1, …, 2m."]),
         (

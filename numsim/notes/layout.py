@@ -84,8 +84,10 @@ def _unwrapped(row: list[Element]) -> list[Element]:
 
 def _aligned(table: Element, width: int) -> list[str]:
     """Equations below one another at their relations."""
-    rows = [[line_of(cell) for cell in row] for row in table]
-    left = max(cell_len(plain(row[0])) for row in rows) if rows else 0
+    rows = [[line_of(cell) for cell in row if "width: 50%" not in cell.get("style", "")] for row in table]
+    if all(len(row) == 1 for row in rows):  # gathered
+        return [line for (cell,) in rows for line in broken(cell, width)]
+    left = max(cell_len(plain(row[0])) for row in rows)
     lines = []
     for row in rows:
         head = " " * (left - cell_len(plain(row[0]))) if left <= _ALIGNED_AT_MOST else ""

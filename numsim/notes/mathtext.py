@@ -1,7 +1,7 @@
 """Formulas as lines of Unicode for the terminal: σₚ²d/n₀, Σᵢ, √(…), matrices and cases on lines of their own.
 
-A MathML tree becomes a string in which marks stand for spaces, by where a line may be
-broken: best between formulas side by side, then before a relation, before a sign, inside parentheses.
+A MathML tree becomes a string in which marks stand for spaces, by where a line may be broken: best between
+formulas side by side, then before a relation, before a sign, inside parentheses.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ __all__ = ["COMMA", "DEEP", "GLUE", "RELATION", "SUM", "WIDE", "inline_text", "l
 WIDE, RELATION, SUM, COMMA, DEEP, GLUE = "\ue000", "\ue001", "\ue002", "\ue003", "\ue004", "\ue005"
 """Spaces, from where a line is broken first to where it is broken last."""
 
-_RELATIONS = set("=≠<>≤≥≪≫≲≳⩽⩾≈∼≃≍≅≡≐≔∝∈∉∋⊂⊆⊃→↦←↔⇒⟹⟸⇔⟺⟶⟼∣∥⟂⊥:") | {":="}
 _KINDS = {
-    **dict.fromkeys(_RELATIONS, "relation"),
+    **dict.fromkeys("=≠<>≤≥≪≫≲≳⩽⩾≈∼≃≍≅≡≐≔∝∈∉∋⊂⊆⊃→↦←↔⇒⟹⟸⇔⟺⟶⟼∣∥⟂⊥:", "relation"),
     **dict.fromkeys("+−±∓∪∩⊕∖", "sum"),
     **dict.fromkeys("×∘⊙⊗÷∗*", "product"),
     **dict.fromkeys("⋅·/", "tight"),
@@ -110,7 +109,7 @@ def _close(row: list[Item], fences: list[int], fence: str) -> None:
     while fences:
         index = fences.pop()
         if row[index].text[0] in "|‖" and row[index].text[0] != fence:
-            row[index] = replace(row[index], kind="relation")
+            row[index] = replace(row[index], kind="relation" if index + 1 < len(row) else "close")
         elif fence:
             return
 
@@ -243,36 +242,33 @@ def _inner(line: str) -> str:
 
 
 def _root(node: Element) -> list[Item]:
-    items = _items(node[0]) if node.tag == "mroot" else [i for child in node for i in _items(child)]
-    index = _script(node[1]) if node.tag == "mroot" else ""
-    sign = {"": "√", "3": "∛", "4": "∜"}.get(index, superscript(index) + "√" if index else "√")
+    items, index = _items(node[0]), _script(node[1]) if len(node) > 1 else ""
+    sign = {"3": "∛", "4": "∜"}.get(index, superscript(index) + "√")
     line = _inner(_joined(items))
     simple = len(items) == 1 and items[0].kind in ("atom", "name") and not re.search(r"[\^⁰-ⁿ²³¹′ᵀ]", line)
     return [Item(sign + line, "root") if simple else Item(f"{sign}({line})", "group")]
 
 
 def _script(node: Element) -> str:
-    return _joined(_items(node), compact=True).replace(WIDE, GLUE)
+    return _joined(_items(node), compact=True).replace(WIDE, GLUE).strip(GLUE)
 
 
 def _scripts(node: Element) -> list[Item]:
     """Sub- and superscripts; limits of sums and names are written like them, labels of braces too."""
-    raised = {"msup": 1, "mover": 1, "msubsup": 2, "munderover": 2}.get(node.tag)
-    lowered = {"msub": 1, "munder": 1, "msubsup": 1, "munderover": 1}.get(node.tag)
-    above = _script(node[raised]) if raised else ""
-    below = _script(node[lowered]) if lowered else ""
     if "accent" in node.attrib or "accentunder" in node.attrib:
         return _accent(node)
+    below = _script(node[1]) if re.match("msub|munder", node.tag) else ""
+    above = _script(node[-1]) if re.search("sup|over", node.tag) else ""
     raised_further = above.lstrip("′″‴")  # primes stand beside their letter
     scripts = above.removesuffix(raised_further) + subscript(below) + superscript(raised_further)
     base = _items(node[0])
-    if not base:
-        return [Item(scripts, "atom")]
+    if not base or not scripts:
+        return [*base, Item(scripts, "atom")] if scripts else base
     if len(base) == 1 and base[0].kind != "fraction":
         kind = "atom" if base[0].kind in ("root", "text") else base[0].kind
         text = base[0].text if base[0].kind != "root" else f"({base[0].text})"
         return [Item(text + scripts, kind)]
-    if base[-1].kind in ("close", "bar") and base[0].kind in ("open", "bar", "fraction"):
+    if base[-1].kind == "bar" or (base[-1].kind == "close" and base[0].kind in ("open", "fraction")):
         return [*base[:-1], replace(base[-1], text=base[-1].text + scripts)]
     return [Item("(", "open"), *base, Item(")" + scripts, "close")]
 
@@ -296,10 +292,6 @@ def _table(node: Element) -> list[Item]:
     return [Item(f";{GLUE}".join(row.strip(GLUE + ",") for row in rows), "atom")]
 
 
-def _nothing(_: Element) -> list[Item]:
-    return []
-
-
 _CONVERTERS: dict[str, Callable[[Element], list[Item]]] = {
     **dict.fromkeys(("math", "mrow", "mpadded", "mtd"), _row),
     **dict.fromkeys(("mi", "mn", "mo"), _symbol),
@@ -309,7 +301,7 @@ _CONVERTERS: dict[str, Callable[[Element], list[Item]]] = {
     "mspace": _gap,
     "mfrac": _fraction,
     "mtable": _table,
-    "mphantom": _nothing,
+    "mphantom": lambda _: [],
 }
 
 

@@ -30,11 +30,9 @@ def without_title(markdown: str) -> str:
 
 
 def split_tag(latex: str) -> tuple[str, str]:
-    r"""A formula without its \tag{n}, and n, or "" where it has none."""
+    r"""A formula without its \tag{n} and \label{…}, and n, or "" where it has none."""
     found = re.search(r"\\tag\*?\{([^{}]*)\}", latex)
-    if found is None:
-        return latex.strip(), ""
-    return (latex[: found.start()] + latex[found.end() :]).strip(), found.group(1)
+    return re.sub(r"\\(?:tag\*?|label)\{[^{}]*\}", "", latex).strip(), found[1] if found else ""
 
 
 def numbers(markdown: str) -> list[str]:
