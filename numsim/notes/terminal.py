@@ -166,7 +166,7 @@ class Note:
         with console.use_theme(_THEME):
             lines = console.render_lines(self._blocks, options, pad=False)
         for line in lines:
-            length = cell_len("".join(segment.text for segment in line).rstrip())
+            length = cell_len("".join(segment.text for segment in line).rstrip(f" {GLUE}{DEEP}"))
             for text, style, _ in Segment.adjust_line_length(line, length, pad=False):
                 yield Segment(text.replace(GLUE, " ").replace(DEEP, " "), style)
             yield Segment.line()
