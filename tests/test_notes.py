@@ -227,6 +227,17 @@ def test_long_lines_are_broken_where_it_reads_best(width: int, lines: list[str])
     assert display_lines(latex, width) == lines
 
 
+@pytest.mark.parametrize(
+    "markdown",
+    ["so that\n$$\na = b \\tag{3}\n$$\nwith $b$\n\nNext.", "so that $$a = b \\tag{3}$$ with $b$\n\nNext."],
+)
+def test_displayed_formulas_end_a_paragraph(markdown: str) -> None:
+    lines = ["so that", "", "    a = b" + " " * 68 + "(3)", "", "with b", "", "Next."]
+    assert printed(markdown).splitlines() == lines
+    assert printed("so that\n$$ x $$\n\nNext.") == "so that\n\n    x\n\nNext.\n"
+    assert printed("# a $$x$$\n\n|b|\n|-|\n|$$y$$|\n").split() == ["a", "x", "═══", "b", "─", "y"]
+
+
 def test_numbers_stand_at_the_right() -> None:
     text = printed(
         "$$\na = b \\tag{3}\n$$\n\n$$\n\\begin{aligned} a &= b \\\\ &= c \\end{aligned} \\tag{4}\n$$\n"
@@ -418,7 +429,9 @@ def test_every_note_fits_its_terminal(path: Path) -> None:
 
 @pytest.mark.parametrize("path", NOTES, ids=lambda path: path.stem)
 def test_every_note_is_well_formed_html(path: Path) -> None:
-    page = WellFormed(to_html(path.read_text(encoding="utf-8"), prefix=path.stem[:2]))
+    note = to_html(path.read_text(encoding="utf-8"), prefix=path.stem[:2])
+    assert 'class="latex"' not in note  # every formula is understood
+    page = WellFormed(note)
     assert len(page.ids) == len(set(page.ids))
     assert {target[1:] for target in page.targets if target.startswith("#")} <= set(page.ids)
 

@@ -159,7 +159,7 @@ class Note:
     def __init__(self, markdown: str) -> None:
         """Of a whole document."""
         self._blocks = _Blocks("")
-        self._blocks.parsed = list(_readable(parser().parse(markdown)))
+        self._blocks.parsed = _without_empty_paragraphs(_readable(parser().parse(markdown)))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Lines without spaces at their ends."""
@@ -172,12 +172,20 @@ class Note:
             yield Segment.line()
 
 
-def _readable(tokens: Iterable[Token]) -> Iterator[Token]:
-    """Tokens that rich knows: formulas in a line are text, links too, with their address if it is of use."""
+def _readable(tokens: Iterable[Token], *, paragraph: bool = False) -> Iterator[Token]:
+    """Tokens that rich knows: formulas in a line are text, links too, with their address if it is of use.
+
+    paragraph : whether they stand in one, which a formula in $$ ends.
+    """
     target = ""
     for token in tokens:
+        paragraph = token.type == "paragraph_open" or (paragraph and token.type != "paragraph_close")
         if token.type == "inline":
-            yield from _readable(token.children or [])
+            yield from _readable(token.children or [], paragraph=paragraph)
+        elif token.type == "math_inline_double" and paragraph:
+            yield Token("paragraph_close", "p", -1)
+            yield Token("math_block", "", 0, content=token.content)
+            yield Token("paragraph_open", "p", 1)
         elif token.type in ("math_inline", "math_inline_double"):
             yield _text(inline_text(split_tag(token.content)[0]))
         elif token.type == "link_open":
@@ -186,6 +194,21 @@ def _readable(tokens: Iterable[Token]) -> Iterator[Token]:
             yield _text(f" ({target})" if target.startswith("http") else "")
         else:
             yield token
+
+
+def _without_empty_paragraphs(tokens: Iterable[Token]) -> list[Token]:
+    """The tokens without paragraphs that hold nothing, and without space at their edges."""
+    kept: list[Token] = []
+    for token in tokens:
+        if token.type == "paragraph_close" and kept[-1].type == "softbreak":
+            kept.pop()
+        begins = bool(kept) and kept[-1].type == "paragraph_open"
+        if begins and token.type == "paragraph_close":
+            kept.pop()
+        elif not (begins and token.type == "softbreak"):
+            token.content = token.content.lstrip() if begins else token.content
+            kept.append(token)
+    return kept
 
 
 def _text(content: str) -> Token:
