@@ -11,11 +11,12 @@ from markdown_it.token import Token
 from rich.cells import cell_len
 from rich.console import Console
 
-from numsim import mathml, notes
 from numsim.claims import Claim, Outcome
-from numsim.layout import display_lines, plain
-from numsim.mathtext import inline_text
-from numsim.notes import explain, formula_html, inline_html, numbers, title, to_html, to_text, without_title
+from numsim.notes import Note, explain, formula_html, inline_html, numbers, title, to_html, without_title
+from numsim.notes.layout import display_lines, plain
+from numsim.notes.mathml import UnknownMathematics, mathml, tree
+from numsim.notes.mathtext import inline_text, line_of
+from numsim.notes.source import parser, split_tag
 from numsim.registry import builtin
 
 FOLDER = Path(__file__).parent.parent / "derivations"
@@ -61,7 +62,7 @@ class WellFormed(HTMLParser):
 
 def printed(markdown: str, width: int = 80) -> str:
     file = io.StringIO()
-    Console(file=file, width=width).print(to_text(markdown))
+    Console(file=file, width=width).print(Note(markdown))
     return file.getvalue()
 
 
@@ -124,6 +125,10 @@ def printed(markdown: str, width: int = 80) -> str:
         (r"\widehat{ab}", "hat(ab)"),
         (r"\mathbb{P}(A \mid B) \ge 1 - \delta", "ℙ(A | B) ≥ 1 − δ"),
         (r"\lvert x\rvert \|y\| |z|", "|x|‖y‖|z|"),
+        (r"P(A|B) + a|z|", "P(A | B) + a|z|"),
+        (r"X_n \xrightarrow{d} X", "Xₙ →ᵈ X"),
+        (r"\left. f \right|_0^1", "f|₀¹"),
+        (r"x \mathrel{+}= \sum_\pm y_\pm", "x += Σ_± y_±"),
         (r"1{,}000 \ne 10^{-8}", "1,000 ≠ 10⁻⁸"),
         (r"x \not= y", "x ≠ y"),
         (r"\mathbb 1\{x > 0\}", "𝟙{x > 0}"),
@@ -147,11 +152,22 @@ def test_a_formula_in_a_line(latex: str, text: str) -> None:
 
 @pytest.mark.parametrize("latex", [r"\foo{x}", r"\frac{a}", r"a^", r"\begin{nothing} a", "}{"])
 def test_what_is_not_understood_is_shown_as_it_is(latex: str) -> None:
-    with pytest.raises(mathml.UnknownMathematics):
-        mathml.parse(latex)
+    with pytest.raises(UnknownMathematics):
+        mathml(latex)
     assert inline_text(latex) == latex
     assert display_lines(latex, 80) == [latex]
     assert WellFormed(formula_html(latex, display=True)).text.strip() == latex
+
+
+def test_what_only_a_browser_can_show() -> None:
+    assert inline_text(r"\boxed{x}") == r"\boxed{x}"
+    assert display_lines(r"a + \boxed{x}", 80) == [r"a + \boxed{x}"]
+    assert "<menclose" in formula_html(r"\boxed{x}")
+
+
+def test_tags_and_labels_are_no_part_of_a_formula() -> None:
+    assert split_tag(r"a = b \label{x} \tag{3}") == ("a = b", "3")
+    assert split_tag(" a ") == ("a", "")
 
 
 def test_short_formulas_are_not_broken() -> None:
@@ -183,6 +199,8 @@ def test_short_formulas_are_not_broken() -> None:
             r"\begin{aligned} a &= c , & b &= d \\ e &= f \end{aligned}",
             ["a = c,    b = d", "e = f"],
         ),
+        (r"\begin{align*} ab &= c \\ &= d + e \end{align*}", ["ab = c", "   = d + e"]),
+        (r"\begin{gathered} a = b \\ c \end{gathered}", ["a = b", "c"]),
         (r"\begin{bmatrix} 1 \\ 2 \\ 3 \end{bmatrix}", ["⎡1⎤", "⎢2⎥", "⎣3⎦"]),
         (r"a = b , \qquad r = 1, \dots, 2m .", ["a = b,    r = 1, …, 2m."]),
         (
@@ -207,6 +225,17 @@ def test_tables_stand_on_several_lines(latex: str, lines: list[str]) -> None:
 def test_long_lines_are_broken_where_it_reads_best(width: int, lines: list[str]) -> None:
     latex = r"L = (a + b)c + d + e = f , \qquad r = 1, \dots, 2m"
     assert display_lines(latex, width) == lines
+
+
+@pytest.mark.parametrize(
+    "markdown",
+    ["so that\n$$\na = b \\tag{3}\n$$\nwith $b$\n\nNext.", "so that $$a = b \\tag{3}$$ with $b$\n\nNext."],
+)
+def test_displayed_formulas_end_a_paragraph(markdown: str) -> None:
+    lines = ["so that", "", "    a = b" + " " * 68 + "(3)", "", "with b", "", "Next."]
+    assert printed(markdown).splitlines() == lines
+    assert printed("so that\n$$ x $$\n\nNext.") == "so that\n\n    x\n\nNext.\n"
+    assert printed("# a $$x$$\n\n|b|\n|-|\n|$$y$$|\n").split() == ["a", "x", "═══", "b", "─", "y"]
 
 
 def test_numbers_stand_at_the_right() -> None:
@@ -258,30 +287,43 @@ def test_structure_without_colours() -> None:
         "",
         "Text with strong, code, P1 and web (https://example.org). Second line.",
         "",
-        " 1. first",
-        " 2. second with a = b",
+        "1. first",
+        "2. second with a = b",
         "",
-        "        x = 1" + " " * 64 + "(1)",
+        "       x = 1" + " " * 65 + "(1)",
         "",
         " • point",
         "",
         "    • below",
         "",
-        "    c   words",
-        " ──────────────",
-        " 10⁻⁸   |x| ≤ 1",
+        "   c  words",
+        "─────────────",
+        "10⁻⁸  |x| ≤ 1",
         "",
-        "  quoted",
+        "▌ quoted",
         "",
         "    as  it is",
         "",
-        "────────────────────",
+        "-" * 80,
+        "",
     ]
+
+
+def test_cells_are_folded_not_cut() -> None:
+    row = "| " + " | ".join(["averylongword"] * 5) + " |\n"
+    lines = printed(row + "|---" * 5 + "|\n" + row, 30).splitlines()
+    assert max(map(len, lines)) <= 30
+    assert "".join("".join(lines).split()).replace("─", "").count("a") == 10
+    assert "…" not in "".join(lines)
+
+
+def test_code_keeps_its_blank_lines() -> None:
+    assert printed("```\na\n\n\nb\n```\n") == "    a\n\n\n    b\n"
 
 
 def test_styles_on_a_terminal() -> None:
     file = io.StringIO()
-    Console(file=file, width=80, force_terminal=True, color_system="standard").print(to_text(SAMPLE))
+    Console(file=file, width=80, force_terminal=True, color_system="standard").print(Note(SAMPLE))
     assert "\x1b[1mstrong\x1b[0m" in file.getvalue()
 
 
@@ -347,22 +389,10 @@ def test_markup_in_a_formula_is_no_markup() -> None:
     assert "<b>" not in page
 
 
-@pytest.mark.parametrize(
-    ("latex", "mathml_"),
-    [
-        (r"\lVert x\rVert", '<mo form="prefix" stretchy="false">‖</mo><mi>x</mi>'),
-        (r"\mathrm{sd}", "<mi>sd</mi>"),
-        (r"\langle a \rangle", '<mo form="prefix" stretchy="false">⟨</mo>'),
-        (r"(-a)", '<mo stretchy="false" form="prefix">−</mo>'),
-        (r"\ell'_i", '<msub><mrow><mi>ℓ</mi><mo lspace="0" rspace="0">′</mo></mrow><mi>i</mi></msub>'),
-        (r"\begin{pmatrix}a\end{pmatrix}^2", "<msup><mrow><mo>(</mo><mtable>"),
-        (r"\begin{aligned}a &= b\end{aligned}", '<mtable displaystyle="true" class="aligned">'),
-        (r"\infty", "<mi>∞</mi>"),
-        (r"a \mathbf{b}", "<mi>𝐛</mi>"),
-    ],
-)
-def test_trees_are_mended_for_browsers(latex: str, mathml_: str) -> None:
-    assert mathml_.replace('stretchy="false" form="prefix">−', 'form="prefix">−') in formula_html(latex)
+def test_primes_stand_beside_their_letters() -> None:
+    assert formula_html("f'") == "<math><mi>f</mi><mo>′</mo></math>"
+    assert "<msub><mo>′</mo><mi>i</mi></msub>" in formula_html(r"\ell'_i")
+    assert "<mtext>don’t</mtext>" in formula_html(r"\text{don't}")
 
 
 # ---------------------------------------------------------------- the package's notes
@@ -379,9 +409,9 @@ def _mathematics(tokens: list[Token]) -> list[str]:
 
 @pytest.mark.parametrize("path", NOTES, ids=lambda path: path.stem)
 def test_every_formula_of_the_notes_is_understood(path: Path) -> None:
-    formulas = _mathematics(notes._parser().parse(path.read_text(encoding="utf-8")))
+    formulas = _mathematics(parser().parse(path.read_text(encoding="utf-8")))
     for latex in formulas:
-        mathml.parse(mathml.split_tag(latex)[0])
+        line_of(tree(split_tag(latex)[0]))
     text = printed(path.read_text(encoding="utf-8"))
     assert "$" not in text or "`" in path.read_text(encoding="utf-8")
     assert "\\" not in text.replace("\\n", "")
@@ -399,7 +429,9 @@ def test_every_note_fits_its_terminal(path: Path) -> None:
 
 @pytest.mark.parametrize("path", NOTES, ids=lambda path: path.stem)
 def test_every_note_is_well_formed_html(path: Path) -> None:
-    page = WellFormed(to_html(path.read_text(encoding="utf-8"), prefix=path.stem[:2]))
+    note = to_html(path.read_text(encoding="utf-8"), prefix=path.stem[:2])
+    assert 'class="latex"' not in note  # every formula is understood
+    page = WellFormed(note)
     assert len(page.ids) == len(set(page.ids))
     assert {target[1:] for target in page.targets if target.startswith("#")} <= set(page.ids)
 

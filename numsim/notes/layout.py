@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element
 
 from rich.cells import cell_len
 
-from .mathml import UnknownMathematics, parse
+from .mathml import UnknownMathematics, tree
 from .mathtext import COMMA, DEEP, GLUE, RELATION, SUM, WIDE, line_of
 
 __all__ = ["display_lines"]
@@ -21,15 +21,14 @@ _ALIGNED_AT_MOST = 20
 def display_lines(latex: str, width: int) -> list[str]:
     """A formula in lines of at most ``width`` cells where that is possible; the source if not understood."""
     try:
-        math = parse(latex, display=True)
+        return _laid_out(_unwrapped(list(tree(latex))), width)
     except UnknownMathematics:
         return latex.splitlines()
-    return _laid_out(_unwrapped(list(math)), width)
 
 
 def _laid_out(row: list[Element], width: int) -> list[str]:
     """A row in lines: as a table, as a block with tables in it, in pieces one below another, or broken."""
-    if len(row) == 1 and row[0].tag == "mtable" and row[0].get("displaystyle"):
+    if len(row) == 1 and row[0].tag == "mtable" and row[0].get("displaystyle") == "true":
         return _aligned(row[0], width)
     if any(child.tag == "mtable" for child in row):
         block = _side_by_side(row)
@@ -69,7 +68,7 @@ def _unwrapped(row: list[Element]) -> list[Element]:
     """The pieces of a formula at its top level: rows and styles taken apart."""
     pieces: list[Element] = []
     for element in row:
-        if element.tag in ("mrow", "mstyle"):
+        if element.tag in ("mrow", "mpadded"):
             pieces += _unwrapped(list(element))
         elif element.tag == "msup" and element[0].tag == "mrow" and element[0].find("mtable") is not None:
             raised = Element("msup")
@@ -85,8 +84,10 @@ def _unwrapped(row: list[Element]) -> list[Element]:
 
 def _aligned(table: Element, width: int) -> list[str]:
     """Equations below one another at their relations."""
-    rows = [[line_of(cell) for cell in row] for row in table]
-    left = max(cell_len(plain(row[0])) for row in rows) if rows else 0
+    rows = [[line_of(cell) for cell in row if "width: 50%" not in cell.get("style", "")] for row in table]
+    if all(len(row) == 1 for row in rows):  # gathered
+        return [line for (cell,) in rows for line in broken(cell, width)]
+    left = max(cell_len(plain(row[0])) for row in rows)
     lines = []
     for row in rows:
         head = " " * (left - cell_len(plain(row[0]))) if left <= _ALIGNED_AT_MOST else ""
@@ -148,7 +149,7 @@ def _cells(table: Element) -> list[str]:
     columns = max(map(len, rows))
     rows = [row + [""] * (columns - len(row)) for row in rows]
     widths = [max(cell_len(row[k]) for row in rows) for k in range(columns)]
-    left = any(cell.get("style") == "text-align: left" for row in table for cell in row)
+    left = any(cell.get("style", "").startswith("text-align: left") for row in table for cell in row)
 
     def padded(text: str, width: int) -> str:
         space = width - cell_len(text)

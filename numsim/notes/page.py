@@ -1,8 +1,6 @@
-r"""Derivation notes, Markdown with $...$ and $$...\tag{n}$$, for a terminal and for an HTML page.
+r"""Notes as parts of an HTML page: formulas are MathML, numbered equations can be linked to.
 
-The same tree of a note feeds both. In HTML formulas are MathML, numbered equations can be linked to, and
-``P2 (7)``, or ``(7)`` in the note itself, leads to equation 7 of that claim's note. In a terminal formulas
-are Unicode (``numsim.mathtext``), fitted to its width.
+``P2 (7)``, or ``(7)`` in the note itself, leads to equation 7 of that claim's note if it is on the page.
 """
 
 from __future__ import annotations
@@ -10,44 +8,18 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
-from mdit_py_plugins.dollarmath import dollarmath_plugin
-from rich.console import Console
-from rich.text import Text
 
-from .mathml import UnknownMathematics, parse, serialise, split_tag
-from .terminal import Document
+from .mathml import UnknownMathematics, mathml
+from .source import numbers, parser, split_tag
 
-if TYPE_CHECKING:
-    from .claims import Claim
+__all__ = ["formula_html", "inline_html", "to_html"]
 
-__all__ = ["explain", "formula_html", "inline_html", "title", "to_html", "to_text", "without_title"]
-
-_HEADING = re.compile(r"\A\s*#\s+(.+?)\s*#*\s*$", re.MULTILINE)
 _CITATION = re.compile(r"\b([A-Z]\d+) \((\d+)\)|\((\d+)\)")
 _HEADING_SHIFT = 2
-
-
-def title(markdown: str) -> str:
-    """The heading that a note begins with, or ""."""
-    found = _HEADING.match(markdown)
-    return found.group(1) if found else ""
-
-
-def without_title(markdown: str) -> str:
-    """The note after the heading that it begins with."""
-    return _HEADING.sub("", markdown, count=1).lstrip("\n")
-
-
-def _parser() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable("image")
-    return parser.use(dollarmath_plugin, allow_labels=False, double_inline=True)
-
-
-# ---------------------------------------------------------------- HTML
 
 
 def to_html(
@@ -60,8 +32,8 @@ def to_html(
     themselves, become links inside the page.
     """
     known = {prefix: numbers(markdown), **(equations or {})}
-    parser = _parser()
-    tokens = parser.parse(markdown)
+    reader = parser()
+    tokens = reader.parse(markdown)
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(6, int(token.tag[1:]) + _HEADING_SHIFT)}"
@@ -69,26 +41,20 @@ def to_html(
             token.attrSet("scope", "col")
         elif token.type == "inline":
             token.children = list(_linked(token.children or [], prefix, known))
-    return _rendered(parser, tokens, prefix)
+    return _rendered(reader, tokens, prefix)
 
 
 def inline_html(markdown: str) -> str:
     """A line with formulas as HTML."""
-    parser = _parser()
-    return _rendered(parser, parser.parseInline(markdown), "")
-
-
-def numbers(markdown: str) -> list[str]:
-    """The numbers of a note's equations."""
-    tokens = [token for token in _parser().parse(markdown) if token.type == "math_block"]
-    return [tag for token in tokens if (tag := split_tag(token.content)[1])]
+    reader = parser()
+    return _rendered(reader, reader.parseInline(markdown), "")
 
 
 def formula_html(latex: str, *, display: bool = False, prefix: str = "") -> str:
     r"""A formula as MathML, or its source where it is not understood; its \tag as a number at the right."""
     latex, tag = split_tag(latex)
     try:
-        inside = serialise(parse(latex, display=display))
+        inside = mathml(latex, display=display)
     except UnknownMathematics:
         inside = f'<code class="latex">{html.escape(latex)}</code>'
     if not display:
@@ -98,7 +64,7 @@ def formula_html(latex: str, *, display: bool = False, prefix: str = "") -> str:
     return f'<div class="equation"{anchor}><div class="formula">{inside}</div>{number}</div>\n'
 
 
-def _rendered(parser: MarkdownIt, tokens: Sequence[Token], prefix: str) -> str:
+def _rendered(reader: MarkdownIt, tokens: Sequence[Token], prefix: str) -> str:
     def inline(_: Any, row: Sequence[Token], index: int, *__: Any) -> str:
         return formula_html(row[index].content)
 
@@ -108,12 +74,12 @@ def _rendered(parser: MarkdownIt, tokens: Sequence[Token], prefix: str) -> str:
     def table(*_: Any) -> str:
         return '<div class="scroll" tabindex="0" role="region" aria-label="table"><table>\n'
 
-    parser.add_render_rule("math_inline", inline)
+    reader.add_render_rule("math_inline", inline)
     for name in ("math_block", "math_inline_double"):
-        parser.add_render_rule(name, block)
-    parser.add_render_rule("table_open", table)
-    parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
-    return str(parser.renderer.render(tokens, parser.options, {}))
+        reader.add_render_rule(name, block)
+    reader.add_render_rule("table_open", table)
+    reader.add_render_rule("table_close", lambda *_: "</table></div>\n")
+    return str(reader.renderer.render(tokens, reader.options, {}))
 
 
 def _linked(children: Sequence[Token], prefix: str, known: Mapping[str, Collection[str]]) -> Iterator[Token]:
@@ -154,25 +120,3 @@ def _cited(text: str, prefix: str, known: Mapping[str, Collection[str]]) -> Iter
 
 def _token(text: str) -> Token:
     return Token("text", "", 0, content=text)
-
-
-# ---------------------------------------------------------------- terminal
-
-
-def to_text(markdown: str) -> Document:
-    """The note for a terminal, to be printed by rich; it takes the width that it is given."""
-    return Document(_parser().parse(markdown))
-
-
-def explain(claim: Claim, console: Console) -> None:
-    """Print a claim's id, title and source, and its note.
-
-    Raises OSError or UnicodeDecodeError where the note cannot be read; nothing but the head without a note.
-    """
-    note = "" if claim.note is None else claim.note.read_text(encoding="utf-8")
-    if title(note).upper().startswith(claim.id.upper()):
-        note = without_title(note)
-    console.print(to_text(f"# {claim.id} · {claim.title}"))
-    console.print(Text(claim.source, "dim"))
-    console.print()
-    console.print(to_text(note))

@@ -20,25 +20,20 @@ _SUB = dict(
         strict=True,
     )
 )
-_COMBINING = {
-    "^": "\u0302",
-    "∼": "\u0303",
-    "¯": "\u0304",
-    "˙": "\u0307",
-    "¨": "\u0308",
-    "→": "\u20d7",
-    "ˇ": "\u030c",
-    "˘": "\u0306",
-    "`": "\u0300",
-    "´": "\u0301",
-    "˚": "\u030a",
+_ACCENTS = {
+    **dict.fromkeys("ˆ̂", ("\u0302", "hat")),
+    **dict.fromkeys("˜~", ("\u0303", "tilde")),
+    **dict.fromkeys("¯̲", ("\u0304", "bar")),
+    **dict.fromkeys("⃗→", ("\u20d7", "vec")),
+    **{"˙": ("\u0307", "dot"), "¨": ("\u0308", "ddot"), "ˇ": ("\u030c", "check"), "˘": ("\u0306", "breve")},
+    **{"`": ("\u0300", "grave"), "´": ("\u0301", "acute"), "˚": ("\u030a", "ring")},
 }
-_WORDS = {"^": "hat", "∼": "tilde", "¯": "bar", "˙": "dot", "¨": "ddot", "→": "vec"}
+"""The combining character of an accent, and what it is called where it stands on several letters."""
 
 
 def superscript(text: str) -> str:
     """xⁿ where all characters can be raised, else ^q or ^(…)."""
-    if text and all(character in _SUPER for character in text):
+    if all(character in _SUPER for character in text):
         return "".join(_SUPER[character] for character in text)
     bracketed = text.startswith("(") and text.find(")") == len(text) - 1
     if len(text) == 1 or bracketed or re.fullmatch(r"[\d.]+", text):
@@ -49,7 +44,7 @@ def superscript(text: str) -> str:
 def subscript(text: str) -> str:
     """xᵢ where all characters can be lowered, with commas between (xᵢ,ⱼ); else _S, _new or _{…}."""
     parts = text.split(",")
-    if all(part and all(character in _SUB for character in part) for part in parts):
+    if all(all(character in _SUB for character in part) for part in parts):
         return ",".join("".join(_SUB[character] for character in part) for part in parts)
     word = re.fullmatch(r"[^\W\d_₀-₉ₐ-ₜᵢᵣᵤᵥᵦᵧᵨᵩᵪⱼ]+", text) is not None
     return f"_{text}" if len(text) == 1 or word else f"_{{{text}}}"
@@ -57,14 +52,14 @@ def subscript(text: str) -> str:
 
 def accented(text: str, accent: str, *, below: bool = False) -> str:
     """x̂, x̃, x̄ by a combining character on the first letter, if only scripts follow; else hat(…)."""
-    if below and accent in ("¯", "_"):
+    mark, name = _ACCENTS.get(accent, ("", accent))
+    if name == "bar" and below:
         return "".join(character + "\u0332" for character in text)
-    mark = _COMBINING.get(accent)
-    if mark is not None and text and not re.search(r"[^\W\d_]", _without_scripts(text[1:])):
+    if mark and text and not re.search(r"[^\W\d_]", _without_scripts(text[1:])):
         return text[0] + mark + text[1:]
-    if accent == "¯":
+    if name == "bar":
         return "".join(character + "\u0305" for character in text)
-    return f"{_WORDS.get(accent, accent)}({text})"
+    return f"{name}({text})"
 
 
 def _without_scripts(text: str) -> str:

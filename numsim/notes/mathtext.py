@@ -1,7 +1,7 @@
 """Formulas as lines of Unicode for the terminal: σₚ²d/n₀, Σᵢ, √(…), matrices and cases on lines of their own.
 
-A MathML tree (``numsim.mathml``) becomes a string in which marks stand for spaces, by where a line may be
-broken: best between formulas side by side, then before a relation, before a sign, inside parentheses.
+A MathML tree becomes a string in which marks stand for spaces, by where a line may be broken: best between
+formulas side by side, then before a relation, before a sign, inside parentheses.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 
 from rich.cells import cell_len
 
-from .mathml import THIN, UnknownMathematics, parse, text_of
+from .mathml import UnknownMathematics, tree
 from .scripts import accented, subscript, superscript
 
 __all__ = ["COMMA", "DEEP", "GLUE", "RELATION", "SUM", "WIDE", "inline_text", "line_of"]
@@ -21,9 +21,8 @@ __all__ = ["COMMA", "DEEP", "GLUE", "RELATION", "SUM", "WIDE", "inline_text", "l
 WIDE, RELATION, SUM, COMMA, DEEP, GLUE = "\ue000", "\ue001", "\ue002", "\ue003", "\ue004", "\ue005"
 """Spaces, from where a line is broken first to where it is broken last."""
 
-_RELATIONS = set("=≠<>≤≥≪≫≲≳⩽⩾≈∼≃≍≅≡≐≔∝∈∉∋⊂⊆⊃→↦←↔⇒⟹⟸⇔⟺⟶⟼∣∥⟂⊥:") | {":="}
 _KINDS = {
-    **dict.fromkeys(_RELATIONS, "relation"),
+    **dict.fromkeys("=≠<>≤≥≪≫≲≳⩽⩾≈∼≃≍≅≡≐≔∝∈∉∋⊂⊆⊃→↦←↔⇒⟹⟸⇔⟺⟶⟼∣∥⟂⊥:", "relation"),
     **dict.fromkeys("+−±∓∪∩⊕∖", "sum"),
     **dict.fromkeys("×∘⊙⊗÷∗*", "product"),
     **dict.fromkeys("⋅·/", "tight"),
@@ -33,9 +32,11 @@ _KINDS = {
     **dict.fromkeys(",;.", "comma"),
     **dict.fromkeys("|‖", "bar"),
 }
-_SHOWN = {"∑": "Σ", "∏": "Π", "⋅": "·", "∣": "|"}
+_SHOWN = {"∑": "Σ", "∏": "Π", "⋅": "·", "∣": "|", "∗": "*"}
 _VULGAR = {"1/2": "½", "1/3": "⅓", "2/3": "⅔", "1/4": "¼", "3/4": "¾", "1/8": "⅛"}
 _DIGITS = set("0123456789") | set(_VULGAR.values())
+_AROUND_NAMES = "0.1667em"
+r"""The space that the parser sets around names, where the rules below set their own; \, is 0.16666667em."""
 _SHORT = 20
 """Formulas of at most as many cells stay in one piece in running text."""
 _OPERANDS = {"atom", "name", "big", "fraction", "root", "group", "open"}
@@ -84,23 +85,33 @@ def _joined(items: Sequence[Item], *, compact: bool = False) -> str:
 def _with_fences(items: Sequence[Item]) -> list[Item]:
     """Bars turned into opening, closing and dividing ones, signs before operands into parts of them."""
     row: list[Item] = []
-    bars: list[str] = []
+    fences: list[int] = []
     for item in items:
         before = next((i for i in reversed(row) if i.kind != "space"), None)
+        after_factor = before is not None and before.kind in _FACTORS
         if item.kind == "bar":
-            fence = item.text[0]
-            if bars and bars[-1] == fence and before is not None and before.kind in _FACTORS | {"text"}:
-                bars.pop()
-                item = replace(item, kind="close")
-            elif fence == "|" and before is not None and before.kind in _FACTORS and "|" not in bars:
-                item = replace(item, kind="relation")
-            else:
-                bars.append(fence)
-                item = replace(item, kind="open")
-        elif item.kind == "sum" and (before is None or before.kind not in _FACTORS):
+            opened = bool(fences) and row[fences[-1]].text == item.text[0]
+            closes = opened and (after_factor or (before is not None and before.kind == "text"))
+            item = replace(item, kind="close" if closes else "open")
+        elif item.kind == "sum" and not after_factor:
             item = replace(item, kind="sign")
+        if item.kind == "close":
+            _close(row, fences, item.text[0])
+        elif item.kind == "open":
+            fences.append(len(row))
         row.append(item)
+    _close(row, fences, "")
     return row
+
+
+def _close(row: list[Item], fences: list[int], fence: str) -> None:
+    """Take what a fence closes, "" all, off the list of open ones; bars left open divide: P(A | B)."""
+    while fences:
+        index = fences.pop()
+        if row[index].text[0] in "|‖" and row[index].text[0] != fence:
+            row[index] = replace(row[index], kind="relation" if index + 1 < len(row) else "close")
+        elif fence:
+            return
 
 
 def _needs_brackets(row: Sequence[Item], index: int) -> bool:
@@ -122,6 +133,8 @@ def _space(before: Item | None, item: Item, depth: int, compact: bool) -> str:
     if compact:
         return GLUE if item.kind == "name" and before.kind in _FACTORS else ""
     if item.kind in ("relation", "sum"):
+        if item.text == "=" and before.text in (":", "+"):
+            return ""
         outside = RELATION if item.kind == "relation" else SUM
         return (outside, DEEP)[depth] if depth < 2 else GLUE
     if before.kind in ("relation", "sum", "product") or item.kind == "product":
@@ -158,48 +171,37 @@ def _between_factors(before: Item, item: Item) -> str:
 
 
 def _items(node: Element) -> list[Item]:
-    """The pieces of what an element shows; rows and styles are transparent."""
-    if node.tag in _CONVERTERS:
-        return _CONVERTERS[node.tag](node)
-    if len(node) == 0:
-        return [Item(node.text, "atom")] if node.text else []
-    items: list[Item] = []
-    for item in (item for child in node for item in _items(child)):
-        if items and item.text.strip("′″‴⁗") == "":  # a prime belongs to its letter
-            items[-1] = replace(items[-1], text=items[-1].text + item.text)
-        else:
-            items.append(item)
-    return items
+    """The pieces of what an element shows. Raises UnknownMathematics for one that has no rule here."""
+    if node.tag not in _CONVERTERS:
+        raise UnknownMathematics(f"<{node.tag}>")
+    return _CONVERTERS[node.tag](node)
+
+
+def _row(node: Element) -> list[Item]:
+    return [item for child in node for item in _items(child)]
 
 
 def _text(node: Element) -> list[Item]:
-    text = re.sub(r"\s", GLUE, node.text or "")
+    text = re.sub(r"\s", GLUE, "".join(node.itertext()))
     return [Item(text, "text")] if text else []
 
 
 def _symbol(node: Element) -> list[Item]:
-    text = node.text or ""
-    if not text:
+    text = re.sub(r"\s", GLUE, (node.text or "").rstrip("\ufe00"))
+    if not text or "\u2061" <= text <= "\u2064":  # operators that are not seen
         return []
-    if len(text) > 1 and text.replace("\u2009", "").replace("\u2006", "").replace(" ", "").isalpha():
-        return [Item(re.sub(r"\s", GLUE, text), "name")]
-    kind = "atom" if node.tag in ("mi", "mn") else _KINDS.get(text, "atom")
-    if kind == "bar" and "form" in node.attrib:
-        kind = "open" if node.get("form") == "prefix" and node.get("stretchy") == "false" else kind
-        kind = "close" if node.get("form") == "postfix" else kind
-    return [Item(_SHOWN.get(text, text), kind)]
+    if node.tag == "mo":
+        kind = {"prefix": "open", "postfix": "close"}.get(node.get("form", ""), "bar")
+        return [Item(_SHOWN.get(text, text), kind if text in "|‖" else _KINDS.get(text, "atom"))]
+    name = len(text) > 1 and text.replace(GLUE, "").isalpha()
+    return [Item(text, "name" if name else _KINDS.get(text, "atom"))]
 
 
 def _gap(node: Element) -> list[Item]:
-    if node.get("linebreak"):
-        return [Item(WIDE, "wide")]
-    if node.get("width") == THIN:
+    width = re.match(r"([\d.]+)r?em", node.get("width", ""))
+    if width is None or width[0] == _AROUND_NAMES:
         return []
-    width = re.match(r"([\d.]+)em", node.get("width", ""))
-    size = float(width.group(1)) if width else 0.0
-    if size >= 1:
-        return [Item(WIDE, "wide")]
-    return [Item(GLUE, "space")] if size > 0 else []
+    return [Item(WIDE, "wide") if float(width[1]) >= 1 else Item(GLUE, "space")]
 
 
 def _fraction(node: Element) -> list[Item]:
@@ -240,43 +242,39 @@ def _inner(line: str) -> str:
 
 
 def _root(node: Element) -> list[Item]:
-    items = _items(node[0]) if node.tag == "mroot" else [i for child in node for i in _items(child)]
-    index = _script(node[1]) if node.tag == "mroot" else ""
-    sign = {"": "√", "3": "∛", "4": "∜"}.get(index, superscript(index) + "√" if index else "√")
+    items, index = _items(node[0]), _script(node[1]) if len(node) > 1 else ""
+    sign = {"3": "∛", "4": "∜"}.get(index, superscript(index) + "√")
     line = _inner(_joined(items))
     simple = len(items) == 1 and items[0].kind in ("atom", "name") and not re.search(r"[\^⁰-ⁿ²³¹′ᵀ]", line)
     return [Item(sign + line, "root") if simple else Item(f"{sign}({line})", "group")]
 
 
 def _script(node: Element) -> str:
-    return _joined(_items(node), compact=True).replace(WIDE, GLUE)
+    return _joined(_items(node), compact=True).replace(WIDE, GLUE).strip(GLUE)
 
 
 def _scripts(node: Element) -> list[Item]:
     """Sub- and superscripts; limits of sums and names are written like them, labels of braces too."""
-    raised = {"msup": 1, "mover": 1, "msubsup": 2, "munderover": 2}.get(node.tag)
-    lowered = {"msub": 1, "munder": 1, "msubsup": 1, "munderover": 1}.get(node.tag)
-    above = _script(node[raised]) if raised else ""
-    below = _script(node[lowered]) if lowered else ""
-    if node.tag in ("mover", "munder") and (node.get("accent") or node[1].tag == "mo"):
+    if "accent" in node.attrib or "accentunder" in node.attrib:
         return _accent(node)
-    sub = subscript(below) if below else ""
-    sup = superscript(above) if above else ""
-    scripts = sub + sup
+    below = _script(node[1]) if re.match("msub|munder", node.tag) else ""
+    above = _script(node[-1]) if re.search("sup|over", node.tag) else ""
+    raised_further = above.lstrip("′″‴")  # primes stand beside their letter
+    scripts = above.removesuffix(raised_further) + subscript(below) + superscript(raised_further)
     base = _items(node[0])
-    if not base:
-        return [Item(scripts, "atom")]
+    if not base or not scripts:
+        return [*base, Item(scripts, "atom")] if scripts else base
     if len(base) == 1 and base[0].kind != "fraction":
         kind = "atom" if base[0].kind in ("root", "text") else base[0].kind
         text = base[0].text if base[0].kind != "root" else f"({base[0].text})"
         return [Item(text + scripts, kind)]
-    if base[-1].kind in ("close", "bar") and base[0].kind in ("open", "bar", "fraction"):
+    if base[-1].kind == "bar" or (base[-1].kind == "close" and base[0].kind in ("open", "fraction")):
         return [*base[:-1], replace(base[-1], text=base[-1].text + scripts)]
     return [Item("(", "open"), *base, Item(")" + scripts, "close")]
 
 
 def _accent(node: Element) -> list[Item]:
-    accent, base = text_of(node[1]), _items(node[0])
+    accent, base = node[1].text or "", _items(node[0])
     line = _joined(base)
     if accent in "⏟⏞":
         return [Item("[", "open"), *base, Item("]", "close")]
@@ -289,16 +287,13 @@ def _accent(node: Element) -> list[Item]:
 def _table(node: Element) -> list[Item]:
     """In a line: rows divided by semicolons."""
     rows = [GLUE.join(_inner(line_of(cell)) for cell in row) for row in node]
-    if node.get("displaystyle"):  # equations below one another
+    if node.get("displaystyle") == "true":  # equations below one another
         return [Item(WIDE.join(row.strip(GLUE) for row in rows), "atom")]
     return [Item(f";{GLUE}".join(row.strip(GLUE + ",") for row in rows), "atom")]
 
 
-def _nothing(_: Element) -> list[Item]:
-    return []
-
-
 _CONVERTERS: dict[str, Callable[[Element], list[Item]]] = {
+    **dict.fromkeys(("math", "mrow", "mpadded", "mtd"), _row),
     **dict.fromkeys(("mi", "mn", "mo"), _symbol),
     **dict.fromkeys(("msub", "msup", "msubsup", "munder", "mover", "munderover"), _scripts),
     **dict.fromkeys(("msqrt", "mroot"), _root),
@@ -306,14 +301,14 @@ _CONVERTERS: dict[str, Callable[[Element], list[Item]]] = {
     "mspace": _gap,
     "mfrac": _fraction,
     "mtable": _table,
-    "mphantom": _nothing,
+    "mphantom": lambda _: [],
 }
 
 
 def inline_text(latex: str) -> str:
     """A formula in one line, with GLUE, or DEEP if at all, where it should not be broken; or its source."""
     try:
-        line = line_of(parse(latex)).replace(WIDE, "  ")
+        line = line_of(tree(latex)).replace(WIDE, "  ")
     except UnknownMathematics:
         return latex
     space = GLUE if cell_len(line) <= _SHORT else " "
