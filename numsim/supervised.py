@@ -234,6 +234,10 @@ def train(
     Raises
     ------
     ValueError : as ``logistic_loss``, and for settings out of range.
+
+    The loss is not shift-invariant: samples at R times their spread from the origin cost R eps of the
+    filters' change, as in any form of the descent (2e-11 at R = 1e5, 3e-7 at 1e9; in weight space 6e-11
+    and 2e-6).
     """
     W, x, y = checked_samples(W, x, y)
     with blas_threads(threads):
