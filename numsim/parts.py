@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .faults import ConfigError, explain
+from .faults import ConfigError, Fault, explain
 from .settings import MOST, Count, Flag, NonNegative, Positive, Steps, flatten, integer, nest, number
 
 __all__ = [
@@ -57,28 +57,34 @@ def all_faults(
 def _lines(
     error: ValidationError, model: type[BaseModel], flat: Mapping[str, Any], part: str, rules: bool
 ) -> list[str]:
-    """The lines of all faults of settings, and of all broken rules between sound ones.
+    """The lines of all faults of settings, as they were given, and of all broken rules between sound ones.
 
     pydantic tries the rules only where every setting is sound. So it is asked again without those that are
     not, until nothing but rules is left to say.
     """
-    lines: list[str] = []
+    found: list[Fault] = []
     unsound: set[str] = set()
-    while True:
-        found = explain(error, names(model), part)
-        lines += [one.line for one in found if not one.rule or (rules and not one.concerns(unsound))]
-        named = {one.settings[0] for one in found if not one.rule} & flat.keys()
-        if not named:
-            return lines
-        unsound |= named
-        flat = {name: value for name, value in flat.items() if name not in named}
-        tables = nest(flat, PARTS)
-        try:
-            model.model_validate(tables.get(part, {}) if part else tables)
-        except ValidationError as left:
-            error = left
-        else:
-            return lines
+    left: ValidationError | None = error
+    while left is not None:
+        told = explain(left, names(model), part)
+        found += [one for one in told if not one.rule or (rules and not one.concerns(unsound))]
+        news = {one.settings[0] for one in told if not one.rule} & flat.keys() - unsound
+        unsound |= news
+        left = (
+            _error(model, {n: value for n, value in flat.items() if n not in unsound}, part) if news else None
+        )
+    place = {name: k for k, name in enumerate(flat)}
+    found.sort(key=lambda one: len(place) if one.rule else place.get(one.settings[0], len(place)))
+    return [one.line for one in found]
+
+
+def _error(model: type[BaseModel], flat: Mapping[str, Any], part: str) -> ValidationError | None:
+    tables = nest(flat, PARTS)
+    try:
+        model.model_validate(tables.get(part, {}) if part else tables)
+    except ValidationError as error:
+        return error
+    return None
 
 
 class Settings(BaseModel):
