@@ -136,7 +136,8 @@ def time_to_loss(
     eta s q |mu|^2 n_j / (n m) of a class, eta s q |xi_i|^2 / (n m) of a sample; shares : (G,) of the samples;
     loss : below log(2) times the smallest share; q : > 2; scale : s/m.
 
-    Raises ValueError for a loss above that of the start, and for a group that never moves: no activation, or no pull, above 0.
+    Raises ValueError for a loss above that of the start, and for a group that never moves: no activation, or
+    no pull, above 0.
     """
     from scipy.optimize import brentq
 
