@@ -179,11 +179,12 @@ def _elsewhere(trials: Trials) -> list[Comparison]:
 def _last(trials: Trials) -> list[Comparison]:
     """The test loss falls for ever and the noise stays below a limit that no time exceeds: S5 (10)."""
     found = [long(seed, trials.pick(3e-4, 1e-5)) for seed in trials.seeds(5, 12)]
+    # (10) is of runs that learn both classes: S2 (9) leaves out one in 3000, whose noise has no limit.
     kept = [f for f in found if math.isfinite(f.limit) and f.limit < 0.1]
     return [
-        at_most("largest rise of the test loss on the way", 0.0, max(f.rise for f in found), absolute=1e-8),
+        at_most("largest rise of the test loss on the way", 0.0, max(f.rise for f in kept), absolute=1e-8),
         at_most("noise activation over its limit", 1.0, max(f.largest / f.limit for f in kept), order=2e-3),
-        equals("test loss over training loss, at the end", 1.0, [f.loss for f in found], order=1e-3),
+        equals("test loss over training loss, at the end", 1.0, [f.loss for f in kept], order=1e-3),
     ]
 
 

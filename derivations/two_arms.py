@@ -152,6 +152,9 @@ def long(seed: int, target: float) -> Long:
     losses.append(arm.test.loss)
     largest = limit = 0.0
     for side in range(2):
+        if arm.signal(side).max() <= 0:  # learns nothing: its noise has no limit
+            limit = math.inf
+            continue
         q, start = e.network.q, arm.noise(side)
         end, pull = float(arm.signal(side, "end").max()), arm.rate * start.shape[1] * e.signal_norm**2
         run_so_far = float(elapsed_clock(arm.signal(side).max(), end, q, pull))

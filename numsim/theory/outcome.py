@@ -136,12 +136,13 @@ def time_to_loss(
     eta s q |mu|^2 n_j / (n m) of a class, eta s q |xi_i|^2 / (n m) of a sample; shares : (G,) of the samples;
     loss : below log(2) times the smallest share; q : > 2; scale : s/m.
 
-    Raises ValueError for another loss, and for a group that never moves: no activation, or no pull, above 0.
+    Raises ValueError for a loss above that of the start, and for a group that never moves: no activation, or
+    no pull, above 0.
     """
     from scipy.optimize import brentq
 
-    if not 0 < loss < math.log(2) * min(shares):
-        raise ValueError(f"loss is {loss}, expected it between 0 and log 2 times the smallest share")
+    if not 0 < loss < math.log(2) * sum(shares):
+        raise ValueError(f"loss is {loss}, expected it between 0 and the log 2 of the start")
     if not all(pull > 0 and np.max(x) > 0 for x, pull in zip(starts, pulls, strict=True)):
         raise ValueError("a group has no activation or no pull above 0: it never fits its samples")
 

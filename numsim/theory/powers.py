@@ -49,7 +49,7 @@ def closed_form(function: Callable[P, R]) -> Callable[P, R]:
                 result = function(*args, **kwargs)
         except ArithmeticError:
             raise ValueError(_undefined(function.__name__, signature, args, kwargs)) from None
-        if any(np.isnan(part).any() for part in _numbers(result)):
+        if any(np.any(part != part) for part in _numbers(result)):  # NaN, also of other number types
             raise ValueError(_undefined(function.__name__, signature, args, kwargs))
         return result
 
