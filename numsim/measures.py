@@ -49,7 +49,7 @@ STATUSES = ("absent", "target_loss", "max_steps", "non_finite", "failed", "not_r
 """Of an arm, from -1 on: there is none; how training ended; the run broke off; it was left out."""
 ABSENT, NON_FINITE, FAILED, NOT_RUN = -1, 2, 3, 4
 
-PHYSICS = 2
+PHYSICS = 3
 """Version of what a configuration and a seed mean: raised whenever any number of any run changes.
 
 A ledger keeps it, so that numbers of two versions are never mixed (tests/test_measures.py holds numbers of
