@@ -1,7 +1,7 @@
 """Work (c): the two-stage experiment in R^d, as the alternatives have to run it, against numsim's run of it.
 
-Data and filters are the very ones numsim drew, placed along a random frame of R^d (``numsim.export``), so
-that trajectories can be compared. numsim's own time is that of its run, whose cost does not depend on d.
+Data and filters are the very ones numsim drew, placed along a random frame of R^d (``numsim.runs.export``),
+so that trajectories can be compared. numsim's own time is that of its run, whose cost does not depend on d.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def stage(
 ) -> Sides:
     """One stage in R^d. The alternative starts training from numsim's pre-trained filters (the hand-over)."""
     import numsim
-    from numsim.export import dense_arrays
-    from numsim.network import split_filters
+    from numsim.descent.network import split_filters
+    from numsim.runs.export import dense_arrays
 
     few = min(steps)
     length: dict[str, Any] = {

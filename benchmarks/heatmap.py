@@ -60,7 +60,7 @@ def trajectory_distance(experiment: Any) -> float:
     """How far PyTorch's filters and biases end from numsim's on the same instance in R^d."""
     import torch
 
-    from numsim.export import dense_arrays
+    from numsim.runs.export import dense_arrays
 
     from .alternatives.torch_heatmap import train
 

@@ -55,9 +55,9 @@ def flops(samples: float, filters: float) -> float:
 
 def parts(instance: Any, filters: int, samples: int) -> dict[str, float]:
     """Seconds of the kernels that a step is made of, and of the exponentials inside them."""
-    from numsim import contrastive
-    from numsim._kernels import contrastive as kernels
-    from numsim._kernels import exponential
+    from numsim.descent import contrastive
+    from numsim.descent._kernels import contrastive as kernels
+    from numsim.descent._kernels import exponential
 
     z, z_aug = instance.unlabelled.sums(instance.mu)
     inner = np.concatenate([instance.filters @ z.T, instance.filters @ z_aug.T], axis=1)
@@ -83,7 +83,7 @@ def parts(instance: Any, filters: int, samples: int) -> dict[str, float]:
 def step(*, samples: int, filters: int, steps: int, cores: int, seed: int) -> Measured:
     """Seconds a step in the linear stage, with the rates of the machine and the seconds of its parts."""
     import numsim
-    from numsim.blas import blas_threads
+    from numsim.descent.blas import blas_threads
 
     with blas_threads(1):
         rates = {"dgemm": dgemm_rate(), "bandwidth": read_bandwidth()}

@@ -119,7 +119,7 @@ def pretraining_steps(*, samples: int, filters: int, cores: int, seed: int, step
 def training_steps(*, labelled: int, filters: int, cores: int, seed: int, steps: int = 0) -> Measured:
     """Seconds a supervised step; steps : 0: as many as make WORK."""
     import numsim
-    from numsim.network import split_filters
+    from numsim.descent.network import split_filters
 
     e = experiment(samples=0, filters=filters, labelled=labelled)
     instance = numsim.draw(e, seed)

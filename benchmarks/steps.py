@@ -69,7 +69,7 @@ def training(
     own_coordinates : the 2m + n + 1 that this stage spans, instead of the whole experiment's.
     """
     import numsim
-    from numsim.network import split_filters
+    from numsim.descent.network import split_filters
 
     e = experiment(samples=samples, filters=filters, labelled=labelled)
     instance = numsim.draw(e, seed)

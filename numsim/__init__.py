@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import theory
-    from .claims import Claim, Evidence, verify
-    from .config import Experiment
-    from .contrastive import info_nce, power_matrix, pretrain
-    from .ensemble import run_many
-    from .experiment import Instance, draw, run
-    from .faults import ConfigError
-    from .levels import load
-    from .result import Result, load_result
-    from .space import compress
-    from .supervised import logistic_loss, train
-    from .sweep.study import sweep
+    from .claims.claim import Claim, Evidence, verify
+    from .config.errors import ConfigError
+    from .config.experiment import Experiment
+    from .config.sources import load
+    from .descent.contrastive import info_nce, power_matrix, pretrain
+    from .descent.supervised import logistic_loss, train
+    from .models.space import compress
+    from .runs.ensembles import run_many
+    from .runs.result import Result, load_result
+    from .runs.simulate import Instance, draw, run
+    from .sweeps.study import sweep
 
 __version__ = "0.1.0"
 
@@ -39,26 +39,26 @@ if not os.path.isdir(os.path.join(_here, "derivations")):
     __path__.append(os.path.dirname(_here))
 
 _HOMES = {
-    "Claim": "claims",
-    "ConfigError": "faults",
-    "Evidence": "claims",
-    "Experiment": "config",
-    "Instance": "experiment",
-    "Result": "result",
-    "compress": "space",
-    "draw": "experiment",
-    "info_nce": "contrastive",
-    "load": "levels",
-    "load_result": "result",
-    "logistic_loss": "supervised",
-    "power_matrix": "contrastive",
-    "pretrain": "contrastive",
-    "run": "experiment",
-    "run_many": "ensemble",
-    "sweep": "",
+    "Claim": "claims.claim",
+    "ConfigError": "config.errors",
+    "Evidence": "claims.claim",
+    "Experiment": "config.experiment",
+    "Instance": "runs.simulate",
+    "Result": "runs.result",
+    "compress": "models.space",
+    "draw": "runs.simulate",
+    "info_nce": "descent.contrastive",
+    "load": "config.sources",
+    "load_result": "runs.result",
+    "logistic_loss": "descent.supervised",
+    "power_matrix": "descent.contrastive",
+    "pretrain": "descent.contrastive",
+    "run": "runs.simulate",
+    "run_many": "runs.ensembles",
+    "sweep": "sweeps.study",
     "theory": "",
-    "train": "supervised",
-    "verify": "claims",
+    "train": "descent.supervised",
+    "verify": "claims.claim",
 }
 
 __all__ = [

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-    from .claims import Claim, Evidence
-    from .config import Experiment
-    from .experiment import Report
-    from .result import Result
-    from .sweep.study import Attempt
+    from .claims.claim import Claim, Evidence
+    from .config.experiment import Experiment
+    from .runs.result import Result
+    from .runs.simulate import Report
+    from .sweeps.study import Attempt
 
 __all__ = ["app", "main"]
 
@@ -121,7 +121,7 @@ def run(
         _prepare_run(out, experiment, replace)
     import numpy as np
 
-    from .experiment import run as simulate
+    from .runs.simulate import run as simulate
 
     start = time.perf_counter()
     with _progress() as report, np.errstate(all="ignore"):  # a status says what was not finite
@@ -139,12 +139,12 @@ def run(
 
 def _prepare_run(out: Path, experiment: Experiment, replace: bool) -> None:
     """Make sure that a run's files can be written, and take no other experiment's place unasked."""
-    from .folders import LEDGER, RUN, other_than_run
+    from .runs.folders import LEDGER, RUN, other_than_run
 
     for name in RUN:
         _prepare(out / name, make_folder=True)
     if replace and (out / LEDGER).exists():
-        from .sweep.ledger import Ledger, LedgerError
+        from .sweeps.ledger import Ledger, LedgerError
 
         try:
             Ledger(out / LEDGER).close()
@@ -184,15 +184,15 @@ def sweep(
     too. Writes results.nc, results.csv, summary.json and figure.png beside ledger.sqlite, after Ctrl-C of
     what is there by then.
     """
-    from .folders import SWEEP
-    from .sweep.study import prepared
-    from .sweep.sweepfile import load_sweep
+    from .runs.folders import SWEEP
+    from .sweeps.study import prepared
+    from .sweeps.sweepfile import load_sweep
 
     study = load_sweep(source, _overrides(settings))
     folder = prepared(out)
     for name in SWEEP:
         _prepare(folder / name)
-    from .sweep.ledger import LedgerError, LedgerFull
+    from .sweeps.ledger import LedgerError, LedgerFull
 
     start = time.perf_counter()
     again = f"what was finished is kept in {folder}; the same command goes on from there"
@@ -217,10 +217,10 @@ def sweep(
 
 def _finish_sweep(sought: Attempt, folder: Path, as_json: bool, seconds: float) -> list[str]:
     """Write and show what a sweep found, however far it came; returns what was not as it should be."""
-    from .folders import SWEEP
-    from .sweep.criteria import sweep_fits
-    from .sweep.study import netcdf
-    from .sweep_tables import counts, show_sweep, summary, write_csv
+    from .runs.folders import SWEEP
+    from .shown.sweep_tables import counts, show_sweep, summary, write_csv
+    from .sweeps.criteria import sweep_fits
+    from .sweeps.study import netcdf
 
     found, computed = sought.found, sought.computed
     fitted = sweep_fits(found)
@@ -233,7 +233,7 @@ def _finish_sweep(sought: Attempt, folder: Path, as_json: bool, seconds: float) 
     )
 
     def draw() -> Figure:
-        from .diagrams import diagram
+        from .shown.phase_diagrams import diagram
 
         return diagram(found, fitted)
 
@@ -319,8 +319,8 @@ def plot(
     ] = None,
 ) -> None:
     """Draw the figure of a saved result: of a run, or of a sweep."""
-    from .folders import RESULT, RESULTS, load_saved
-    from .style import picture_kind
+    from .runs.folders import RESULT, RESULTS, load_saved
+    from .shown.style import picture_kind
 
     if path.is_dir():
         path = path / (RESULTS if (path / RESULTS).exists() else RESULT)
@@ -342,7 +342,7 @@ def plot(
 
 def _unfinished(path: Path) -> str:
     """What to do where a sweep was killed before it wrote a result."""
-    from .folders import LEDGER
+    from .runs.folders import LEDGER
 
     there = (path.parent / LEDGER).exists()
     return f"; the sweep in {path.parent} is not finished, the same sweep command goes on" if there else ""
@@ -350,7 +350,7 @@ def _unfinished(path: Path) -> str:
 
 def _notes(saved: Result | xr.Dataset) -> list[str]:
     """What whoever looks at the figure of a saved result should know."""
-    from .folders import other_physics
+    from .runs.folders import other_physics
 
     notes = [words] if (words := other_physics(saved)) else []
     if getattr(saved, "attrs", {}).get("incomplete"):
@@ -360,13 +360,13 @@ def _notes(saved: Result | xr.Dataset) -> list[str]:
 
 def _figure(saved: Result | xr.Dataset) -> Figure:
     """The figure of a run, or of a sweep."""
-    from .result import Result
+    from .runs.result import Result
 
     if isinstance(saved, Result):
-        from .plotting import figure
+        from .shown.run_figure import figure
 
         return figure(saved)
-    from .diagrams import diagram
+    from .shown.phase_diagrams import diagram
 
     return diagram(saved)
 
@@ -384,7 +384,7 @@ def export(
 
     Everything in R^d (d at most 1e5), with a readme, for anyone's own code to reproduce the trajectory.
     """
-    from .export import write_dense
+    from .runs.export import write_dense
 
     experiment = _experiment(source, settings, seed)
     _prepare(dense)
@@ -423,12 +423,12 @@ def verify(
 
     Every claim has a control, the same check on something wrong, that must fail.
     """
-    from .claims import verify_each
+    from .claims.claim import verify_each
 
     chosen = _claims(claims)
     if report is not None:
         _prepare_report(report / "index.html", replace)
-    from .verification import document, exit_code, live_table, sentences, show_verification
+    from .shown.verification import document, exit_code, live_table, sentences, show_verification
 
     start = time.perf_counter()
     found: list[Evidence] = []
@@ -461,7 +461,7 @@ def verify(
 
 
 def _prepare_report(page: Path, replace: bool) -> None:
-    from .report import FOREIGN, state
+    from .shown.report import FOREIGN, state
 
     _prepare(page, make_folder=True)
     if state(page) == FOREIGN and not replace:
@@ -473,8 +473,8 @@ def _report(found: list[Evidence], folder: Path, *, missing: list[str] | None, *
 
     missing : the claims that an interrupted verification did not come to. Returns what could not be drawn.
     """
-    from .report import INTERRUPTED_REPORT, state, write_report
-    from .style import import_matplotlib
+    from .shown.report import INTERRUPTED_REPORT, state, write_report
+    from .shown.style import import_matplotlib
 
     faults: list[str] = []
     there = state(folder / "index.html")
@@ -499,7 +499,7 @@ def explain(
     """Show the derivation of a claim."""
     from rich.console import Console
 
-    from .notes import explain as show
+    from .shown.notes import explain as show
 
     console = Console()
     for found in _claims([claim]):
@@ -512,7 +512,7 @@ def explain(
 
 
 def _claims(names: list[str] | None) -> list[Claim]:
-    from .registry import find
+    from .claims.registry import find
 
     try:
         return find(names)
@@ -522,8 +522,8 @@ def _claims(names: list[str] | None) -> list[Claim]:
 
 def _overrides(settings: list[str] | None, faults: list[str] | None = None) -> dict[str, object]:
     """What --set says; its faults are raised, or added to those given."""
-    from .faults import ConfigError
-    from .levels import parse_override
+    from .config.errors import ConfigError
+    from .config.sources import parse_override
 
     overrides: dict[str, object] = {}
     found: list[str] = []
@@ -540,8 +540,8 @@ def _overrides(settings: list[str] | None, faults: list[str] | None = None) -> d
 
 
 def _experiment(source: str | None, settings: list[str] | None, seed: int | None) -> Experiment:
-    from .faults import ConfigError
-    from .levels import load
+    from .config.errors import ConfigError
+    from .config.sources import load
 
     faults: list[str] = []
     overrides = _overrides(settings, faults)
@@ -585,7 +585,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 def _save(result: Result, summary: dict[str, Any], out: Path, replace: bool) -> list[str]:
     """Write the files of a run; returns what is wrong with its figure, if anything."""
-    from .folders import LEDGER, RESULT, RESULTS, SUMMARY, TABLE
+    from .runs.folders import LEDGER, RESULT, RESULTS, SUMMARY, TABLE
 
     text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
     writers = {
@@ -603,8 +603,8 @@ def _keep(
     folder: Path, writers: dict[str, Callable[[BinaryIO], object]], draw: Callable[[], Figure]
 ) -> list[str]:
     """Write results into a folder, all or none, then their figure; returns what is wrong with that."""
-    from .files import write_together
-    from .folders import FIGURE
+    from .runs.files import write_together
+    from .runs.folders import FIGURE
 
     written = list(writers)
     with _writing(folder):
@@ -621,8 +621,8 @@ def _keep(
 
 def _draw(path: Path, draw: Callable[[], Figure]) -> list[str]:
     """Draw a picture and write it; returns the line that it costs if it cannot be: results are not lost."""
-    from .files import write_atomically
-    from .style import import_matplotlib, picture, picture_kind
+    from .runs.files import write_atomically
+    from .shown.style import import_matplotlib, picture, picture_kind
 
     try:
         import_matplotlib()
@@ -640,7 +640,7 @@ def _show(result: Result, summary: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(summary, allow_nan=False))
     else:
-        from .tables import show_run
+        from .shown.run_tables import show_run
 
         show_run(result, summary["seconds"])
 
@@ -654,7 +654,7 @@ def _progress() -> Iterator[Report | None]:
     from rich.console import Console
 
     with Console(stderr=True).status("starting") as status:
-        from ._jit import COMPILING, compilation_told_to
+        from .descent._jit import COMPILING, compilation_told_to
 
         with compilation_told_to(lambda name: status.update(COMPILING.format(name))):
             yield lambda stage, step, loss: status.update(f"{stage}: step {step}, loss {loss:.4g}")
@@ -699,7 +699,7 @@ def _main(arguments: list[str] | None) -> int:
 
 def _explained(error: BaseException) -> tuple[int, list[str]]:
     """The exit code and the lines that an error deserves; an error of ours is raised again."""
-    from .faults import ConfigError
+    from .config.errors import ConfigError
 
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return INTERRUPTED, ["interrupted"]

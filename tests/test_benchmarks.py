@@ -20,7 +20,7 @@ from benchmarks.figures import draw
 from benchmarks.harness import OK, SKIPPED, UNEQUAL, Case, Protocol, Row, Sides, Unequal, run_case
 from benchmarks.statistics import compare, exponent, interval, median
 from benchmarks.works import WORKS
-from numsim import reference
+from numsim.descent import reference
 
 ROOT = Path(__file__).parent.parent
 TRIALS, LEAST_COVERED = 40, 30  # 95 % nominal; four processes are few for a percentile bootstrap

@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from scipy.special import logit, ndtr
 from scipy.stats import binom
 
-from numsim.sweep.boundary import (
+from numsim.sweeps.boundary import (
     Boundary,
     _bootstrap,
     _lines,

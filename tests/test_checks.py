@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import numsim
-from numsim.checks import number, real_array, whole
+from numsim.models.checks import number, real_array, whole
 
 Z = np.random.default_rng(0).standard_normal((6, 4))
 W = 0.1 * Z[:3]

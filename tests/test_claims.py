@@ -24,7 +24,7 @@ from numsim.claims import (
     smallest_detected,
     verify_each,
 )
-from numsim.registry import builtin, find, load_claims
+from numsim.claims.registry import builtin, find, load_claims
 
 
 def check(trials: Trials, *, factor: float = 1.0) -> Outcome:

@@ -18,7 +18,7 @@ import pytest
 
 import numsim
 from numsim import cli
-from numsim.measures import PHYSICS
+from numsim.runs.measures import PHYSICS
 
 _SMALL = (
     "network.filters=2",
@@ -219,7 +219,7 @@ def test_a_full_disk_keeps_the_old_files(
 ) -> None:
     call("run", "--out", "out", *_set(*_SMALL))
     old = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    from numsim import files
+    from numsim.runs import files
 
     opened = iter(range(9))
 
@@ -278,7 +278,7 @@ def test_numbers_of_another_physics_are_another_experiment(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("numsim.result.PHYSICS", 1)
+        patch.setattr("numsim.runs.result.PHYSICS", 1)
         call("run", "--out", "out", *_set(*_SMALL))
     words = f"numbers of physics version 1, this numsim computes version {PHYSICS}"
     done = call("run", "--out", "out", *_set(*_SMALL))
@@ -302,10 +302,10 @@ def test_a_figure_that_fails_costs_a_line(
         raise RuntimeError("no\nfonts")
 
     if failing == "draw":
-        monkeypatch.setattr("numsim.plotting.figure", fail)
+        monkeypatch.setattr("numsim.shown.run_figure.figure", fail)
         words = "numsim: cannot draw out/figure.png: RuntimeError: no fonts"
     else:
-        monkeypatch.setattr("numsim.files.write_atomically", _full)
+        monkeypatch.setattr("numsim.runs.files.write_atomically", _full)
         words = "numsim: cannot write out/figure.png: no space left on device"
     if command == "plot":
         done = call("plot", "out")
@@ -443,7 +443,7 @@ def test_a_result_that_is_neither_kept_nor_shown_is_a_fault(
     def gone(*_: object) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr("numsim.files.write_together", _full)
+    monkeypatch.setattr("numsim.runs.files.write_together", _full)
     monkeypatch.setattr(cli, "_show", gone)
     done = call("run", "--out", "out", *_set(*_SMALL))
     assert (done.code, done.faults) == (

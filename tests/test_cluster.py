@@ -19,10 +19,10 @@ import pytest
 
 import numsim
 from numsim import cli
-from numsim.sweep import study
-from numsim.sweep.executors import Here
-from numsim.sweep.ledger import Ledger
-from numsim.sweep.study import LEDGER, RESULTS, Study, netcdf
+from numsim.sweeps import study
+from numsim.sweeps.executors import Here
+from numsim.sweeps.ledger import Ledger
+from numsim.sweeps.study import LEDGER, RESULTS, Study, netcdf
 
 pytest.importorskip("distributed")
 
@@ -138,7 +138,7 @@ def slow(monkeypatch: pytest.MonkeyPatch, log: Path, seconds: float, poison: int
         import signal
         import time
 
-        from numsim.sweep.batches import run_batch
+        from numsim.sweeps.batches import run_batch
 
         with open(path, "a") as file:
             file.write(f"{os.getpid()}\n")
@@ -147,7 +147,7 @@ def slow(monkeypatch: pytest.MonkeyPatch, log: Path, seconds: float, poison: int
             os.kill(os.getpid(), signal.SIGKILL)
         return run_batch(batch)
 
-    monkeypatch.setattr("numsim.sweep.cluster.run_batch", run)
+    monkeypatch.setattr("numsim.sweeps.cluster.run_batch", run)
 
 
 def when(log: Path, batches: int, act: Callable[[], object]) -> threading.Thread:
@@ -235,7 +235,7 @@ def test_a_cell_that_kills_its_worker_fails_alone(
 
 
 def test_nobody_works_there(machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("numsim.sweep.cluster._CONNECT", 1.0)
+    monkeypatch.setattr("numsim.sweeps.cluster._CONNECT", 1.0)
     start = time.monotonic()
     with pytest.raises(numsim.ConfigError, match="without workers, expected at least one") as caught:
         numsim.sweep(SMALL, OVER, SEEDS, tmp_path / "out", scheduler=machines.address)
@@ -247,7 +247,7 @@ def test_nobody_works_there(machines: Machines, tmp_path: Path, monkeypatch: pyt
     "address", ["tcp://127.0.0.1:9", "127.0.0.1:9", "nonsense", "http://127.0.0.1:9", ""]
 )
 def test_nobody_answers(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("numsim.sweep.cluster._CONNECT", 1.0)
+    monkeypatch.setattr("numsim.sweeps.cluster._CONNECT", 1.0)
     start = time.monotonic()
     with pytest.raises(numsim.ConfigError, match="the address of a running Dask scheduler") as caught:
         numsim.sweep(SMALL, OVER, SEEDS, tmp_path / "out", scheduler=address)
@@ -257,6 +257,6 @@ def test_nobody_answers(address: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_it_needs_dask(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "numsim.sweep.cluster", None)
+    monkeypatch.setitem(sys.modules, "numsim.sweeps.cluster", None)
     with pytest.raises(numsim.ConfigError, match=r"pip install 'numsim\[dask\]'"):
         numsim.sweep(SMALL, OVER, SEEDS, None, scheduler="tcp://127.0.0.1:9")

@@ -11,7 +11,7 @@ import pytest
 import tolerances
 from scipy.stats import binom, chi2, kstest, norm
 
-from numsim.comparison import (
+from numsim.claims.comparison import (
     CLAIMS_AT_MOST,
     LEVEL,
     SUITE_LEVEL,
@@ -25,7 +25,7 @@ from numsim.comparison import (
     same_law,
     slope,
 )
-from numsim.registry import builtin
+from numsim.claims.registry import builtin
 
 Floats = npt.NDArray[np.float64]
 

@@ -19,9 +19,9 @@ from pydantic import ValidationError
 
 import numsim
 from numsim.config import Data, Evaluation, Experiment, Finetuning, Network, Pretraining, Resolved
-from numsim.export import dense_arrays
-from numsim.faults import ConfigError
-from numsim.levels import as_experiment, load, parse_override, presets, read_levels
+from numsim.config.errors import ConfigError
+from numsim.config.sources import as_experiment, load, parse_override, presets, read_levels
+from numsim.runs.export import dense_arrays
 from numsim.theory import defaults
 
 ROUND_OFF = 1e-14  # a handful of float64 multiplications
@@ -807,7 +807,7 @@ def test_presets_that_build_on_themselves(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "loop.toml").write_text('preset = "loop"\n')
     (tmp_path / "base.toml").write_text('preset = "lowest"\nseed = 2\n')
     (tmp_path / "lowest.toml").write_text("seed = 1\nthreads = 2\n")
-    monkeypatch.setattr("numsim.levels.resources.files", lambda _: tmp_path)
+    monkeypatch.setattr("numsim.config.sources.resources.files", lambda _: tmp_path)
     assert presets() == ("base", "loop", "lowest")
     (line,) = faults_of(lambda: load("loop"))
     assert "building on itself" in line
@@ -876,7 +876,7 @@ def test_parse_override_gives_the_key_or_a_config_error(key: str, value: str) ->
 
 def test_import_stays_light() -> None:
     code = (
-        "import sys, numsim.levels\n"
+        "import sys, numsim.config.sources\n"
         "heavy = {'numba', 'xarray', 'matplotlib', 'typer', 'scipy'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

@@ -15,28 +15,10 @@ import numsim
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "numsim"
+CHAPTERS = ROOT / "derivations"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# The pure simulator, left to right along the data flow: a module imports only from its left.
-FLOW = [
-    "checks",
-    "_jit",
-    "_kernels",
-    "blas",
-    "streams",
-    "space",
-    "dictionary",
-    "data",
-    "network",
-    "dynamics",
-    "offset",
-    "contrastive",
-    "fresh_views",
-    "supervised",
-    "coefficients",
-    "evaluation",
-]
-PURE = {*FLOW, "theory", "reference"}
+PURE = {"models", "descent", "theory"}
 NUMERICAL = {"numpy", "scipy", "numba", "llvmlite", "threadpoolctl"}
 STANDARD = set(sys.stdlib_module_names)
 HEAVY = ("numba", "scipy", "xarray", "pandas", "matplotlib", "jax", "pydantic", "typer", "rich")
@@ -65,26 +47,28 @@ PUBLIC = {
 }
 
 
-def name_of(path: Path) -> str:
-    """First component inside the package: theory for theory/race.py."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def module_of(path: Path) -> str:
+    """numsim.theory.race for its file; a package for its __init__.py."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def imports(path: Path) -> set[str]:
-    """Top-level names a module imports: third parties as they are, numsim's own with a leading dot."""
+    """Dotted names of all that a file imports, anywhere in it: numsim's own modules, others' first names."""
+    module = module_of(path)
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    known = {module_of(other) for other in MODULES}
     found = set()
-    depth = len(path.relative_to(PACKAGE).parts)
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            found.add((node.module or "").split(".")[0])
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            if node.level < depth:  # inside the same sub-package
-                continue
-            names = [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
-            found |= {f".{name}" for name in names}
-    return found
+            base = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            source = ".".join([*base, *(node.module or "").split(".")]).rstrip(".")
+            for alias in node.names:
+                inside = f"{source}.{alias.name}"
+                found.add(inside if inside in known else source)
+    return {name if name.split(".")[0] == "numsim" else name.split(".")[0] for name in found}
 
 
 def test_numba_is_imported_in_one_file_only() -> None:
@@ -99,30 +83,12 @@ def test_generators_are_made_in_one_file_only() -> None:
 
 
 def test_reference_imports_nothing_of_numsim() -> None:
-    assert imports(PACKAGE / "reference.py") <= {"numpy"} | STANDARD
+    assert imports(PACKAGE / "descent" / "reference.py") <= {"numpy"} | STANDARD
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if name_of(p) in PURE], ids=lambda p: p.stem)
-def test_the_pure_simulator_imports_numerics_and_its_left(path: Path) -> None:
-    found = imports(path)
-    own = {name[1:] for name in found if name.startswith(".")}
-    assert {name for name in found if not name.startswith(".")} <= NUMERICAL | STANDARD
-    if name_of(path) in FLOW:
-        assert own <= set(FLOW[: FLOW.index(name_of(path))])
-    else:
-        assert own <= PURE
-
-
-@pytest.mark.parametrize(
-    "module",
-    ["config", "experiment", "result", "prediction", "levels", "comparison", "claims", "registry"],
-)
-def test_nothing_below_the_surface_imports_it(module: str) -> None:
-    surface = {
-        *(".cli", ".plotting", ".tables", ".export", ".figures", ".verification", ".report", ".svg"),
-        ".notes",
-    }
-    assert not imports(PACKAGE / f"{module}.py") & surface
+@pytest.mark.parametrize("path", [p for p in MODULES if p.parent.name in PURE], ids=module_of)
+def test_the_pure_simulator_imports_numerics_only(path: Path) -> None:
+    assert {name for name in imports(path) if not name.startswith("numsim")} <= NUMERICAL | STANDARD
 
 
 def test_public_names_are_frozen_and_lazy() -> None:
@@ -143,7 +109,8 @@ def test_packages_in_setup_cfg_are_those_of_the_tree() -> None:
     parser.read(ROOT / "setup.cfg")
     declared = set(parser["options"]["packages"].split())
     tree = {".".join(p.parent.relative_to(ROOT).parts) for p in PACKAGE.rglob("__init__.py")}
-    assert declared == tree | {"numsim.derivations"}
+    tree |= {".".join(("numsim", *p.parent.relative_to(ROOT).parts)) for p in CHAPTERS.rglob("__init__.py")}
+    assert declared == tree
     folders = dict(line.split(" = ") for line in parser["options"]["package_dir"].strip().splitlines())
     assert folders["numsim.derivations"] == "derivations"
     assert parser["metadata"]["version"] == numsim.__version__
@@ -170,13 +137,13 @@ def test_public_docstrings_name_every_parameter(function: object) -> None:
 
 
 def test_kernels_take_at_most_eight_arguments() -> None:
-    for path in (PACKAGE / "_kernels").glob("*.py"):
+    for path in (PACKAGE / "descent" / "_kernels").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef):
                 assert len(node.args.args) <= 8, node.name
 
 
 def test_no_machine_paths() -> None:
-    notes = (ROOT / "derivations").iterdir()
-    for path in [*MODULES, *(p for p in notes if p.is_file()), ROOT / "README.md", ROOT / "setup.cfg"]:
+    notes = [path for path in CHAPTERS.rglob("*") if path.suffix in (".py", ".md")]
+    for path in [*MODULES, *notes, ROOT / "README.md", ROOT / "setup.cfg"]:
         assert not re.search(r"/(work|root|home)/[a-z]", path.read_text()), path

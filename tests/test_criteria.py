@@ -13,14 +13,14 @@ import tolerances
 import xarray as xr
 
 import numsim
-from numsim.ensemble import dataset
-from numsim.levels import presets
-from numsim.measures import FAILED, NON_FINITE, NOT_RUN, blank, size
-from numsim.sweep.criteria import Criterion, choose, sweep_fits
-from numsim.sweep.curves import CURVES
-from numsim.sweep.grid import Grid, parse_axes
-from numsim.sweep.study import Study
-from numsim.sweep.sweepfile import load_sweep
+from numsim.config.sources import presets
+from numsim.runs.ensembles import dataset
+from numsim.runs.measures import FAILED, NON_FINITE, NOT_RUN, blank, size
+from numsim.sweeps.criteria import Criterion, choose, sweep_fits
+from numsim.sweeps.curves import CURVES
+from numsim.sweeps.grid import Grid, parse_axes
+from numsim.sweeps.study import Study
+from numsim.sweeps.sweepfile import load_sweep
 from numsim.theory import (
     critical_strength,
     end_to_end_boundary,

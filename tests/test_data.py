@@ -10,7 +10,8 @@ import tolerances
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numsim.data import (
+from numsim.models.dictionary import dense_dictionary
+from numsim.models.signal_noise import (
     Labelled,
     Unlabelled,
     draw_labelled,
@@ -19,8 +20,7 @@ from numsim.data import (
     draw_views,
     signal_noise_dictionary,
 )
-from numsim.dictionary import dense_dictionary
-from numsim.space import Space, pad
+from numsim.models.space import Space, pad
 
 Floats = npt.NDArray[np.float64]
 

@@ -15,7 +15,7 @@ import pytest
 
 from numsim import theory
 from numsim.claims import Claim, Trials
-from numsim.registry import builtin
+from numsim.claims.registry import builtin
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "derivations"
@@ -44,7 +44,7 @@ def test_the_theory_is_complete() -> None:
 @each
 def test_a_pair_of_note_and_check(claim: Claim) -> None:
     assert claim.note is not None
-    stems = {path.stem for path in FOLDER.iterdir() if path.name.startswith(f"{claim.id.lower()}_")}
+    stems = {path.stem for path in FOLDER.rglob("*.*") if path.name.startswith(f"{claim.id.lower()}_")}
     assert stems == {claim.note.stem}
     assert Path(module(claim).__file__).stem == claim.note.stem
     assert claim.figure is not None
@@ -68,7 +68,7 @@ def test_a_note_is_whole(claim: Claim) -> None:
 
 
 def cited() -> list[Any]:
-    files = [*(ROOT / "numsim").rglob("*.py"), *FOLDER.glob("*.py"), *FOLDER.glob("*.md")]
+    files = [*(ROOT / "numsim").rglob("*.py"), *FOLDER.rglob("*.py"), *FOLDER.rglob("*.md")]
     return [pytest.param(path, id=path.name) for path in sorted(files) if CITATION.search(path.read_text())]
 
 
@@ -139,16 +139,16 @@ def test_the_index_lists_every_claim() -> None:
     for claim in CLAIMS.values():
         assert claim.note is not None
         (row,) = [line for line in text.splitlines() if line.startswith(f"| [{claim.id}]")]
-        assert f"({claim.note.name})" in row
+        assert f"({claim.note.relative_to(FOLDER).as_posix()})" in row
 
 
 def test_links_between_notes_lead_somewhere() -> None:
-    for path in FOLDER.glob("*.md"):
+    for path in FOLDER.rglob("*.md"):
         for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
-            assert (FOLDER / target).exists(), f"{path.name}: {target}"
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.py")), ids=lambda path: path.stem)
 def test_derivations_draw_figures_only_when_asked(path: Path) -> None:
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.Import | ast.ImportFrom):

@@ -16,9 +16,20 @@ import tolerances
 from loky import get_reusable_executor
 
 import numsim
-from numsim import ensemble, measures, replicates
-from numsim.measures import ABSENT, FAILED, MEASURES, NON_FINITE, STATUSES, blank, measure, measure_many, size
-from numsim.replicates import portion_size
+from numsim.runs import ensembles as ensemble
+from numsim.runs import measures, replicates
+from numsim.runs.measures import (
+    ABSENT,
+    FAILED,
+    MEASURES,
+    NON_FINITE,
+    STATUSES,
+    blank,
+    measure,
+    measure_many,
+    size,
+)
+from numsim.runs.replicates import portion_size
 
 SMALL = numsim.Experiment(
     data={"dim": 400, "snr": 0.5},
@@ -307,7 +318,7 @@ nan 0.09519926292 nan 0.6931440023 nan 0.4333333333 nan 195
 
 
 def test_the_numbers_of_this_physics_version() -> None:
-    from numsim.measures import PHYSICS
+    from numsim.runs.measures import PHYSICS
 
     assert PHYSICS == 3
     expected = [np.array(row.split(), dtype=float) for row in _PHYSICS_3.split(";")]

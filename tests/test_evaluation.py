@@ -10,9 +10,9 @@ import tolerances
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numsim import evaluation
-from numsim.evaluation import evaluate
-from numsim.network import forward
+from numsim.descent import evaluation
+from numsim.descent.evaluation import evaluate
+from numsim.descent.network import forward
 
 Floats = npt.NDArray[np.float64]
 

@@ -10,14 +10,16 @@ from scipy import stats
 from scipy.stats import ks_2samp
 
 import numsim
-from numsim import Experiment, dynamics, reference
+from numsim import Experiment
 from numsim.config import Resolved
-from numsim.contrastive import alignment
-from numsim.data import Labelled, Unlabelled
-from numsim.evaluation import evaluate
-from numsim.experiment import Arm, Instance, Pretrained, Simulation, draw, simulate
-from numsim.fresh_views import FreshDescent
-from numsim.streams import STREAMS, generator
+from numsim.descent import driver as dynamics
+from numsim.descent import reference
+from numsim.descent.contrastive import alignment
+from numsim.descent.evaluation import evaluate
+from numsim.descent.fresh_views import FreshDescent
+from numsim.models.signal_noise import Labelled, Unlabelled
+from numsim.models.streams import STREAMS, generator
+from numsim.runs.simulate import Arm, Instance, Pretrained, Simulation, draw, simulate
 
 Floats = npt.NDArray[np.float64]
 
@@ -420,7 +422,7 @@ def test_every_stream_of_the_seed_is_used_once(views: str, monkeypatch: pytest.M
         used.append((seed, stream))
         return generator(seed, stream)
 
-    monkeypatch.setattr("numsim.experiment.generator", recorded)
+    monkeypatch.setattr("numsim.runs.simulate.generator", recorded)
     e = small(**{"pretraining.views": views, "network.bias": True, "data.flip_probability": 0.3})
     numsim.run(e, seed=17)
     streams = [stream for seed, stream in used if seed == 17]

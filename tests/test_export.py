@@ -12,7 +12,7 @@ import pytest
 from tolerances import RESPONSE_FACTOR, monte_carlo, perturbed, roundoff, trajectory
 
 import numsim
-from numsim.export import _frame, dense_arrays, write_dense
+from numsim.runs.export import _frame, dense_arrays, write_dense
 
 Floats = npt.NDArray[np.float64]
 Arrays = dict[str, Any]

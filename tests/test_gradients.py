@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import numsim
-from numsim import reference
-from numsim.supervised import logistic_loss
+from numsim.descent import reference
+from numsim.descent.supervised import logistic_loss
 
 Floats = npt.NDArray[np.float64]
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import numsim
-from numsim.measures import PHYSICS
-from numsim.sweep.grid import Axis, Grid, parse_axes
+from numsim.runs.measures import PHYSICS
+from numsim.sweeps.grid import Axis, Grid, parse_axes
 
 E = numsim.Experiment(data={"snr": 0.5}, pretraining={"samples": 8}, finetuning={"samples": 4})
 
@@ -260,7 +260,7 @@ def test_what_is_measured_is_part_of_the_key() -> None:
 
 def test_so_is_the_physics_version(monkeypatch: pytest.MonkeyPatch) -> None:
     before = keys(E, {"data.snr": [0.5]})
-    monkeypatch.setattr("numsim.sweep.grid.PHYSICS", PHYSICS + 1)
+    monkeypatch.setattr("numsim.sweeps.grid.PHYSICS", PHYSICS + 1)
     assert keys(E, {"data.snr": [0.5]}) != before
 
 

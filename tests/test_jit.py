@@ -20,7 +20,7 @@ import pytest
 import tolerances
 
 import numsim
-from numsim import _jit
+from numsim.descent import _jit
 
 _PACKAGE = Path(numsim.__file__).parent
 

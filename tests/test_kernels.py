@@ -13,15 +13,16 @@ from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
 import numsim
-from numsim import contrastive, dynamics, reference
-from numsim._kernels import contrastive as kernels
-from numsim._kernels import descent, exponential
-from numsim.contrastive import info_nce
-from numsim.data import Labelled, signal_noise_dictionary
-from numsim.dictionary import dense_dictionary
-from numsim.fresh_views import FreshDescent, FreshViews, _fewer_axes, pretrain_fresh_views
-from numsim.reference import Drawn, Trajectory
-from numsim.supervised import train_dictionary
+from numsim.descent import contrastive, reference
+from numsim.descent import driver as dynamics
+from numsim.descent._kernels import contrastive as kernels
+from numsim.descent._kernels import descent, exponential
+from numsim.descent.contrastive import info_nce
+from numsim.descent.fresh_views import FreshDescent, FreshViews, _fewer_axes, pretrain_fresh_views
+from numsim.descent.reference import Drawn, Trajectory
+from numsim.descent.supervised import train_dictionary
+from numsim.models.dictionary import dense_dictionary
+from numsim.models.signal_noise import Labelled, signal_noise_dictionary
 
 Floats = npt.NDArray[np.float64]
 

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import numsim
-from numsim import reference
-from numsim.coefficients import pretraining_coefficients, reassemble, supervised_coefficients
-from numsim.data import Labelled, Unlabelled, signal_noise_dictionary
-from numsim.evaluation import evaluate
-from numsim.network import forward, split_filters
-from numsim.reference import Drawn
-from numsim.supervised import logistic_loss, train_dictionary
+from numsim.descent import reference
+from numsim.descent.evaluation import evaluate
+from numsim.descent.network import forward, split_filters
+from numsim.descent.reference import Drawn
+from numsim.descent.supervised import logistic_loss, train_dictionary
+from numsim.models.decomposition import pretraining_coefficients, reassemble, supervised_coefficients
+from numsim.models.signal_noise import Labelled, Unlabelled, signal_noise_dictionary
 
 Floats = npt.NDArray[np.float64]
 

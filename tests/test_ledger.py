@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import numsim
-from numsim.measures import PHYSICS
-from numsim.sweep.ledger import Entry, Ledger, LedgerError, LedgerFull
+from numsim.runs.measures import PHYSICS
+from numsim.sweeps.ledger import Entry, Ledger, LedgerError, LedgerFull
 
 KEY, OTHER = b"k" * 16, b"o" * 16
 TEXTS = {KEY: "{}", OTHER: "{}"}
@@ -171,7 +171,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
 def test_a_second_opener_is_told_and_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     code = (
-        "import sys, pathlib\nfrom numsim.sweep.ledger import Ledger, LedgerError\n"
+        "import sys, pathlib\nfrom numsim.sweeps.ledger import Ledger, LedgerError\n"
         "try:\n    Ledger(pathlib.Path(sys.argv[1]))\nexcept LedgerError as error:\n    print(error)"
     )
     expected = f"{path} is in use by another sweep; wait for it, or choose another folder"

@@ -10,7 +10,7 @@ import tolerances
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numsim import reference
+from numsim.descent import reference
 from numsim.theory import (
     collective_descent,
     fresh_handover_ratio,

@@ -12,12 +12,21 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from numsim.claims import Claim, Outcome
-from numsim.notes import Note, explain, formula_html, inline_html, numbers, title, to_html, without_title
-from numsim.notes.layout import display_lines, plain
-from numsim.notes.mathml import UnknownMathematics, mathml, tree
-from numsim.notes.mathtext import inline_text, line_of
-from numsim.notes.source import parser, split_tag
-from numsim.registry import builtin
+from numsim.claims.registry import builtin
+from numsim.shown.notes import (
+    Note,
+    explain,
+    formula_html,
+    inline_html,
+    numbers,
+    title,
+    to_html,
+    without_title,
+)
+from numsim.shown.notes.layout import display_lines, plain
+from numsim.shown.notes.mathml import UnknownMathematics, mathml, tree
+from numsim.shown.notes.mathtext import inline_text, line_of
+from numsim.shown.notes.source import parser, split_tag
 
 FOLDER = Path(__file__).parent.parent / "derivations"
 NOTES = sorted(FOLDER.glob("*.md"))

@@ -13,8 +13,8 @@ import pytest
 import tolerances
 
 import numsim
-from numsim import contrastive, reference
-from numsim.offset import shifted
+from numsim.descent import contrastive, reference
+from numsim.descent.offset import shifted
 
 Floats = npt.NDArray[np.float64]
 Exact = npt.NDArray[np.object_]

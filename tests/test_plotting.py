@@ -17,9 +17,9 @@ from matplotlib.lines import Line2D
 from test_result import VARIANTS, result_of
 
 import numsim
-from numsim.plotting import figure, save_figure
-from numsim.result import Result, load_result
-from numsim.style import picture_kind
+from numsim.runs.result import Result, load_result
+from numsim.shown.run_figure import figure, save_figure
+from numsim.shown.style import picture_kind
 
 Floats = npt.NDArray[np.float64]
 

@@ -11,8 +11,8 @@ import pytest
 import tolerances
 
 import numsim
-from numsim.experiment import Arm, Simulation, draw, simulate
-from numsim.prediction import compare
+from numsim.runs.prediction import compare
+from numsim.runs.simulate import Arm, Simulation, draw, simulate
 from numsim.theory import race
 
 Floats = npt.NDArray[np.float64]

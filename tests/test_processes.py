@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 import numsim
-from numsim import processes
-from numsim.registry import builtin, load_claims
-from numsim.sweep.batches import Batch
-from numsim.sweep.executors import Processes, WorkerDied
+from numsim.claims.registry import builtin, load_claims
+from numsim.runs import workers as processes
+from numsim.sweeps.batches import Batch
+from numsim.sweeps.executors import Processes, WorkerDied
 
 ROOT = Path(numsim.__file__).parents[1]
 _IGNORED = shutil.ignore_patterns("__pycache__")
@@ -46,7 +46,7 @@ def test_a_checkout_finds_its_derivations_without_an_install(elsewhere: bool, tm
     code = (
         "import numsim.derivations\n"
         "from numsim.derivations.chapter.helper import above\n"
-        "from numsim.registry import builtin\n"
+        "from numsim.claims.registry import builtin\n"
         "print(numsim.derivations.__file__, above, *sorted(builtin()))\n"
     )
     where = {"cwd": tmp_path, "path": clone} if elsewhere else {"cwd": clone, "path": None}

@@ -13,8 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from numsim._kernels import readout
-from numsim._kernels.readout import LANES, LARGEST, TILE, Readout, fill_words, normals_in_place, sample_sums
+from numsim.descent._kernels import readout
+from numsim.descent._kernels.readout import (
+    LANES,
+    LARGEST,
+    TILE,
+    Readout,
+    fill_words,
+    normals_in_place,
+    sample_sums,
+)
 
 Floats = npt.NDArray[np.float64]
 Words = npt.NDArray[np.uint64]

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from test_notes import WellFormed
 
 import numsim
-from numsim import cli, report
+from numsim import cli
 from numsim.claims import (
     Claim,
     Comparison,
@@ -28,8 +28,9 @@ from numsim.claims import (
     failure_rate,
     follows,
 )
-from numsim.figures import tidy
-from numsim.report import COMPLETE, FOREIGN, INTERRUPTED_REPORT, number, page, state, write_report
+from numsim.shown import report
+from numsim.shown.claim_figures import tidy
+from numsim.shown.report import COMPLETE, FOREIGN, INTERRUPTED_REPORT, number, page, state, write_report
 
 NOTE = r"""# X1 · A note
 
@@ -334,7 +335,7 @@ def test_the_command_keeps_what_is_complete(
     (tmp_path / "own.py").write_text(_OWN)
     # One after the other, in this process.
     monkeypatch.setattr(
-        "numsim.claims.verify_each", lambda claims, *facts: (examine(c, *facts) for c in claims)
+        "numsim.claims.claim.verify_each", lambda claims, *facts: (examine(c, *facts) for c in claims)
     )
     place = tmp_path / "r" / "index.html"
 

@@ -19,9 +19,9 @@ import pytest
 import xarray as xr
 
 import numsim
-from numsim.blas import blas_threads
-from numsim.files import write_atomically, write_together
-from numsim.result import ArmResult, Result, load_result
+from numsim.descent.blas import blas_threads
+from numsim.runs.files import write_atomically, write_together
+from numsim.runs.result import ArmResult, Result, load_result
 
 SMALL: dict[str, object] = {
     "network.filters": 2,

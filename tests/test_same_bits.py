@@ -17,11 +17,11 @@ import pytest
 from threadpoolctl import threadpool_info
 
 import numsim
-from numsim.levels import presets
-from numsim.measures import PHYSICS
-from numsim.sweep.batches import Batch, Task, run_batch
-from numsim.sweep.sweepfile import load_sweep
-from numsim.versions import versions
+from numsim.config.sources import presets
+from numsim.runs.measures import PHYSICS
+from numsim.runs.versions import versions
+from numsim.sweeps.batches import Batch, Task, run_batch
+from numsim.sweeps.sweepfile import load_sweep
 
 FILE = Path(__file__).with_suffix(".json")
 SEEDS = (0, 1)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
 import numsim
-from numsim.space import Space, compress, lower_factor, pad
+from numsim.models.space import Space, compress, lower_factor, pad
 
 Floats = npt.NDArray[np.float64]
 

@@ -15,7 +15,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import numsim
-from numsim.style import own_style, picture
+from numsim.shown.style import own_style, picture
 
 SMALL = """
 [data]

@@ -23,18 +23,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import numsim
-import numsim.measures
+import numsim.runs.measures
 from numsim import cli
 from numsim.config import Resolved
-from numsim.measures import ABSENT, FAILED, NON_FINITE, NOT_RUN, STATUSES
-from numsim.sweep import batches, executors, study
-from numsim.sweep.batches import Batch, Row
-from numsim.sweep.criteria import Criterion
-from numsim.sweep.executors import Here, Processes, WorkerDied
-from numsim.sweep.grid import Grid, parse_axes
-from numsim.sweep.ledger import Ledger, LedgerError, LedgerFull
-from numsim.sweep.runner import Runner
-from numsim.sweep.study import LEDGER, RESULTS, Study, load_results, netcdf
+from numsim.runs.measures import ABSENT, FAILED, NON_FINITE, NOT_RUN, STATUSES
+from numsim.sweeps import batches, executors, study
+from numsim.sweeps.batches import Batch, Row
+from numsim.sweeps.criteria import Criterion
+from numsim.sweeps.executors import Here, Processes, WorkerDied
+from numsim.sweeps.grid import Grid, parse_axes
+from numsim.sweeps.ledger import Ledger, LedgerError, LedgerFull
+from numsim.sweeps.runner import Runner
+from numsim.sweeps.study import LEDGER, RESULTS, Study, load_results, netcdf
 
 SMALL = numsim.Experiment(
     data={"dim": 400, "snr": 0.5},
@@ -265,7 +265,7 @@ def test_numbers_of_another_physics_are_replaced_only_where_that_is_wanted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        for module in ("numsim.sweep.ledger", "numsim.sweep.grid", "numsim.ensemble"):
+        for module in ("numsim.sweeps.ledger", "numsim.sweeps.grid", "numsim.runs.ensembles"):
             patch.setattr(f"{module}.PHYSICS", 1)
         numsim.sweep(SMALL, OVER, SEEDS, tmp_path)
     with pytest.raises(LedgerError, match=r"physics version 1, .*--replace"):
@@ -372,7 +372,7 @@ def test_runs_that_break_off_are_a_status_and_tried_again(
     expected: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        real = numsim.measures.measure
+        real = numsim.runs.measures.measure
 
         def breaks(e: Resolved, seed: int, *rest: Any, **keywords: Any) -> Any:
             if (e.finetuning.samples, seed) == (4, 2):
@@ -381,7 +381,7 @@ def test_runs_that_break_off_are_a_status_and_tried_again(
                 raise MemoryError
             return real(e, seed, *rest, **keywords)
 
-        patch.setattr("numsim.measures.measure", breaks)
+        patch.setattr("numsim.runs.measures.measure", breaks)
         found, computed = Study(SMALL, OVER, SEEDS).run(tmp_path)
     assert computed == RUNS
     assert failures(found) == {
@@ -421,7 +421,7 @@ def test_a_cell_that_kills_its_worker_fails_alone(
         import os
         import signal
 
-        from numsim.sweep.batches import run_batch
+        from numsim.sweeps.batches import run_batch
 
         for task in batch.tasks:
             if task.cell == 1 and 0 in task.seeds:

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 from test_result import VARIANTS, result_of
 
-from numsim.result import Result
-from numsim.tables import show_run
+from numsim.runs.result import Result
+from numsim.shown.run_tables import show_run
 from numsim.theory import conditions
 
 Row = dict[str, str]

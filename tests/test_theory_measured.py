@@ -11,17 +11,17 @@ import tolerances
 from scipy.integrate import quad
 
 from numsim import draw, power_matrix, pretrain
-from numsim.blas import blas_threads
-from numsim.coefficients import pretraining_coefficients
 from numsim.config import Experiment
-from numsim.contrastive import top_eigenpairs
-from numsim.data import signal_noise_dictionary
-from numsim.experiment import Instance, simulate
-from numsim.fresh_views import FreshViews, pretrain_fresh_views
-from numsim.network import split_filters
-from numsim.prediction import compare
-from numsim.streams import generator
-from numsim.supervised import train_dictionary
+from numsim.descent.blas import blas_threads
+from numsim.descent.contrastive import top_eigenpairs
+from numsim.descent.fresh_views import FreshViews, pretrain_fresh_views
+from numsim.descent.network import split_filters
+from numsim.descent.supervised import train_dictionary
+from numsim.models.decomposition import pretraining_coefficients
+from numsim.models.signal_noise import signal_noise_dictionary
+from numsim.models.streams import generator
+from numsim.runs.prediction import compare
+from numsim.runs.simulate import Instance, simulate
 from numsim.theory import (
     coefficient_growth,
     fresh_view_spectrum,

@@ -10,12 +10,12 @@ import pytest
 import tolerances
 
 import numsim
-from numsim.coefficients import reassemble
-from numsim.contrastive import alignment
-from numsim.experiment import Simulation, draw, simulate
-from numsim.result import Result
-from numsim.space import pad
-from numsim.trajectories import arm_trajectory, pretraining_trajectory
+from numsim.descent.contrastive import alignment
+from numsim.models.decomposition import reassemble
+from numsim.models.space import pad
+from numsim.runs.result import Result
+from numsim.runs.simulate import Simulation, draw, simulate
+from numsim.runs.trajectories import arm_trajectory, pretraining_trajectory
 
 Floats = npt.NDArray[np.float64]
 

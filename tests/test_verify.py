@@ -16,8 +16,8 @@ import tolerances
 
 import numsim
 from numsim import cli
-from numsim.comparison import LEVEL
-from numsim.registry import builtin
+from numsim.claims.comparison import LEVEL
+from numsim.claims.registry import builtin
 
 SUITES = 50
 """Random suites of the marked test; a few of them are run every time."""

@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from numsim import streams
-from numsim._kernels.readout import _PIECE, LANES, TILE, fill_words, normals_in_place
+from numsim.descent._kernels.readout import _PIECE, LANES, TILE, fill_words, normals_in_place
+from numsim.models import streams
 
 Floats = npt.NDArray[np.float64]
 Words = npt.NDArray[np.uint64]

@@ -15,14 +15,6 @@ limits       losses at filters near zero and of signal alone (E5)
 defaults     step sizes and initial scale derived from the above
 """
 
-from .boundary import (
-    bounded_noise_probability,
-    critical_strength,
-    end_to_end_boundary,
-    finetuning_strength,
-    linear_end_ratio,
-    success_probability,
-)
 from .concentration import (
     cross_term_bound,
     cross_term_quantile,
@@ -106,6 +98,14 @@ from .spectrum import (
     lowest_eigenvalue,
     power_unit,
     spectrum,
+)
+from .success import (
+    bounded_noise_probability,
+    critical_strength,
+    end_to_end_boundary,
+    finetuning_strength,
+    linear_end_ratio,
+    success_probability,
 )
 
 __all__ = [

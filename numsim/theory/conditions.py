@@ -7,7 +7,6 @@ row says by which factor a condition is met or missed, not whether the theorem's
 from __future__ import annotations
 
 import math
-from importlib import import_module
 from typing import Any, NamedTuple
 
 from .powers import power
@@ -43,8 +42,10 @@ def conditions(experiment: Any) -> list[Condition]:
     are those of Kou et al. instead. B = min(1/(sigma_p sqrt(d)), 1/|mu|).
     Source: theory.md S6; where each is used in the proofs: S6 (1) to (10).
     """
-    if not hasattr(experiment, "resolved"):  # only then: theory itself stands on no configuration
-        experiment = import_module("numsim.levels").as_experiment(experiment)
+    if not hasattr(experiment, "resolved"):
+        from ..config.sources import as_experiment  # only then: theory itself stands on no configuration
+
+        experiment = as_experiment(experiment)
     e = experiment.resolved()
     d, n, m, q = e.data.dim, e.finetuning.samples, e.network.filters, e.network.q
     snr, signal, noise = e.snr, e.signal_norm, e.data.sigma_p * math.sqrt(d)

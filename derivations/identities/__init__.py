@@ -1,0 +1,1 @@
+"""Gradients, decomposition, coordinates and limits, to round-off (E1 to E5)."""

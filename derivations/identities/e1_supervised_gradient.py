@@ -1,0 +1,324 @@
+"""E1: the gradient of the logistic loss, and descent along it, e1_supervised_gradient.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numsim import logistic_loss, train
+from numsim.claims import Claim, Evidence, Outcome, Trials, equals
+from numsim.descent import reference
+from numsim.descent.network import forward
+from numsim.descent.supervised import train_dictionary
+from numsim.models.signal_noise import Labelled, signal_noise_dictionary
+
+from .roundoff import Deviations, complex_gradient, difference_quotient, recorded_steps
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Floats = npt.NDArray[np.float64]
+
+_EXACT = 1e-11  # a few hundred sums and powers up to 20 of numbers of order 1: below 1e-13 in practice
+_QUOTIENT = 1e-6  # h^2 L'''/6 + eps L/h at h = 1e-5 (note, Check)
+_STEPS = np.geomspace(1e-9, 1e-1, 17)  # of the difference quotient, for the figure
+_MARGINS = (-800.0, -700.0, -40.0, -1.0, 0.0, 1.0, 40.0, 700.0, 800.0)
+
+
+class _Task(NamedTuple):
+    """W (2, m, D), x (n, P, D), y (n,) observed labels, q, output_scale."""
+
+    W: Floats
+    x: Floats
+    y: Floats
+    q: float
+    output_scale: float
+
+
+def _tasks(rng: np.random.Generator) -> Iterator[_Task]:
+    """Any patches: every power the kernel treats differently, P = 1 to 3 patches, largest <w, x> = 1.05."""
+    for q, patches, scale in (
+        (3.0, 2, 1.0),
+        (1.0, 2, 1.0),
+        (1.5, 3, 1.0),
+        (2.0, 2, 0.5),
+        (4.0, 1, 5.0),
+        (5.0, 3, 1.0),
+        (16.0, 2, 1.0),
+        (17.0, 2, 2.0),
+        (20.5, 2, 1.0),
+    ):
+        W, x = rng.standard_normal((2, 3, 4)), rng.standard_normal((5, patches, 4))
+        x[1] = -x[0]  # patches may come twice, and with either sign
+        x[2, 0] = x[0, 0]
+        W *= 1.05 / np.max(np.abs(np.einsum("jrd,npd->jrnp", W, x)))
+        yield _Task(W, x, rng.permutation([1.0, 1.0, 1.0, -1.0, -1.0]), q, scale)
+
+
+class _Signal(NamedTuple):
+    """Signal-noise samples: W (2, m, D), mu (D,), noise (n, D), true and observed labels (n,)."""
+
+    W: Floats
+    mu: Floats
+    noise: Floats
+    true: Floats
+    observed: Floats
+
+    @property
+    def x(self) -> Floats:
+        """The patches y_i mu and xi_i, (n, 2, D)."""
+        return np.stack([self.true[:, None] * self.mu, self.noise], axis=1)
+
+    @property
+    def labelled(self) -> Labelled:
+        """The same as numsim's container."""
+        return Labelled(self.true, self.observed, self.noise)
+
+
+def _signal_noise(rng: np.random.Generator) -> _Signal:
+    """Six samples of which each class has one flipped label."""
+    true = np.array([1.0, 1.0, 1.0, -1.0, -1.0, -1.0])
+    observed = true * np.array([1.0, -1.0, 1.0, 1.0, -1.0, 1.0])
+    return _Signal(
+        0.3 * rng.standard_normal((2, 3, 8)),
+        1.5 * np.eye(8)[0],
+        rng.standard_normal((6, 8)),
+        true,
+        observed,
+    )
+
+
+def _formula(case: _Signal, q: float, *, flips: bool, power: float) -> Floats:
+    """E1 (8); ``flips`` False forgets the flip in the signal term, ``power`` is added to sigma's q - 1."""
+    W, mu, noise, true, observed = case
+    sign = np.array([1.0, -1.0])[:, None]
+    on_signal, on_noise = np.multiply.outer(W @ mu, true), W @ noise.T
+    output = np.sum(
+        sign[..., None] * (np.maximum(on_signal, 0) ** q + np.maximum(on_noise, 0) ** q), axis=(0, 1)
+    )
+    pull = 1 / (1 + np.exp(observed * output / W.shape[1])) / (len(true) * W.shape[1])
+
+    def slope(z: Floats) -> Floats:
+        return q * np.where(z > 0, np.maximum(z, 1e-300) ** (q - 1 + power), 0.0)
+
+    kept = observed * true if flips else np.ones_like(true)
+    along = sign * (slope(on_signal) @ (pull * kept))
+    gradient: Floats = -along[..., None] * mu - sign[..., None] * (slope(on_noise) * pull * observed) @ noise
+    return gradient
+
+
+def _gradients(rng: np.random.Generator, found: Deviations) -> None:
+    """The kernel's gradient against three derivatives of the loss that know nothing of it."""
+    for W, x, y, q, scale in _tasks(rng):
+        loss, gradient = logistic_loss(W, x, y, q=q, output_scale=scale)
+        found.add("loss against the reference", loss, reference.logistic_loss(W, x, y, q, scale))
+        outputs = forward(W, x, q=q, output_scale=scale)
+        found.add("loss of the forward pass", loss, np.mean(np.logaddexp(0.0, -y * outputs)))
+        if scale == 1.0:
+            found.add("loss at the default output scale", logistic_loss(W, x, y, q=q)[0], loss)
+            found.add("loss at the default output scale", forward(W, x, q=q), outputs)
+        stepped = complex_gradient(lambda V: reference.logistic_loss(V, x, y, q, scale), W)  # noqa: B023
+        found.add("gradient against the complex step", gradient, stepped)
+        found.add("gradient against the reference", gradient, reference.logistic_gradient(W, x, y, q, scale))
+        if 3 <= q <= 5:  # below, a patch within h of the kink has no third derivative; above, it is large
+            along = gradient / np.linalg.norm(gradient)
+            quotient = difference_quotient(
+                lambda V: logistic_loss(V, x, y, q=q, output_scale=scale)[0],  # noqa: B023
+                W,
+                along,
+                1e-5,
+            )
+            found.add("quotient of differences of the loss", np.sum(gradient * along), quotient)
+
+
+def _special_points(rng: np.random.Generator, found: Deviations) -> None:
+    """Margins of any size, the kink, more samples than one logarithm holds."""
+    for margin in _MARGINS:
+        W = np.array([[[max(margin, 0.0)]], [[max(-margin, 0.0)]]])
+        loss, gradient = logistic_loss(W, [[[1.0]]], [1.0], q=1)
+        tail = np.exp(-abs(margin))
+        weight = (tail if margin > 0 else 1.0) / (1 + tail)
+        found.add("margins of any size, loss", loss, max(-margin, 0.0) + np.log1p(tail))
+        expected = [-weight * (margin > 0), weight * (margin < 0)]
+        found.add("margins of any size, gradient", gradient.ravel(), expected)
+    kinked = np.array([[[1.0, 0.0]], [[-1.0, 0.0]]])
+    for q in (1.0, 1.5, 2.0, 3.0, 17.0):
+        loss, gradient = logistic_loss(kinked, [[[0.0, 2.0], [0.0, -2.0]]], [1.0], q=q)
+        found.add("kink: sigma'(0) = 0", [loss, *gradient.ravel()], [np.log(2.0), 0, 0, 0, 0])
+    for largest in (1.0, 40.0):
+        x = rng.uniform(largest / 2, largest, (1500, 1, 1))
+        y = np.where(np.arange(1500) % 3 > 0, 1.0, -1.0) if largest == 1.0 else np.ones(1500)
+        loss, gradient = logistic_loss([[[1.0]], [[-1.0]]], x, y, q=1)
+        margins = y * x[:, 0, 0]
+        found.add("many samples, loss", loss, np.mean(np.log1p(np.exp(-margins))))
+        pull = np.mean(margins / (1 + np.exp(margins)))
+        found.add("many samples, gradient", gradient.ravel(), [-pull, 0.0])
+
+
+class _Descent(NamedTuple):
+    """Settings of a descent; stop : the step whose loss is the target (None: no target)."""
+
+    q: float
+    learning_rate: float
+    output_scale: float = 1.0
+    bias: bool = False
+    stop: int | None = None
+
+
+_DESCENTS = (
+    _Descent(3.0, 0.1),
+    _Descent(3.0, 0.1, stop=9),
+    _Descent(1.0, 0.1, bias=True),
+    _Descent(2.5, 0.02, output_scale=3.0, bias=True),
+)
+_LENGTH = 15
+_LONG = 200_100  # steps of the smallest problem, which pauses every 199960
+
+
+def _descents(rng: np.random.Generator, found: Deviations) -> int:
+    """Whole descents, recorded at all steps and at few; how many end as they should."""
+    right = 0
+    for q, learning_rate, scale, bias, stop in _DESCENTS:
+        case = _signal_noise(rng)
+        dictionary, W, x = signal_noise_dictionary(case.mu, case.labelled), case.W, case.x
+        if bias:
+            dictionary = dictionary.with_bias()
+            W = np.concatenate([W, 0.3 * rng.standard_normal((2, 3, 1))], axis=2)
+            x = np.concatenate([x, np.ones((6, 2, 1))], axis=2)
+        settings: dict[str, Any] = {
+            "q": q,
+            "learning_rate": learning_rate,
+            "output_scale": scale,
+            "max_steps": _LENGTH,
+        }
+        twin = reference.train(W, x, case.observed, target_loss=0.0, **settings)
+        target = 0.0 if stop is None else (twin.losses[stop - 1] + twin.losses[stop]) / 2
+        if stop is not None:
+            twin = reference.train(W, x, case.observed, target_loss=target, **settings)
+        settings["target_loss"] = target
+        last, run = train_dictionary(W, dictionary, record=_LENGTH + 1, **settings)
+        right += (run.status, run.steps) == (twin.status, len(twin.filters) - 1)
+        flat = W.reshape(6, -1)
+        states = flat + run.recorded_coefficients @ dictionary.vectors
+        expected = np.array(twin.filters).reshape(-1, *flat.shape)
+        found.add("descent: filters at every step", states, expected)
+        found.add("descent: losses at every step", run.recorded_losses, twin.losses)
+        found.add("descent: the last filters", last, twin.filters[-1])
+        found.add("descent: inner products", run.inner, expected[-1] @ dictionary.vectors.T)
+        found.add("descent: the last loss", run.loss, twin.losses[-1])
+        for rows in (3, 4, 5):
+            _, thin = train_dictionary(W, dictionary, record=rows, **settings)
+            kept = recorded_steps(run.steps, rows)
+            found.add("records: evenly spaced steps", thin.recorded_steps, kept)
+            found.add("records: their states", thin.recorded_coefficients, run.recorded_coefficients[kept])
+            found.add("records: their losses", thin.recorded_losses, run.recorded_losses[kept])
+        dense, _ = train(W, x, case.observed, record=2, **settings)
+        found.add("descent: on the patches themselves", dense, twin.filters[-1])
+        # Stops at a loss equal to the target, too.
+        _, again = train_dictionary(W, dictionary, **{**settings, "target_loss": run.recorded_losses[-1]})
+        first = int(np.argmax(run.recorded_losses <= run.recorded_losses[-1]))
+        right += (again.status, again.steps) == ("target_loss", first)
+    return right
+
+
+def _ends() -> int:
+    """How many ends of a descent are right: loss 0 without a target, no steps, divergence, a paused loop."""
+    one: dict[str, Any] = {"q": 1.0, "learning_rate": 1.0, "max_steps": 3, "target_loss": 0.0}
+    _, done = train([[[900.0]], [[-1.0]]], [[[1.0]]], [1.0], **one)
+    _, none = train([[[900.0]], [[-1.0]]], [[[1.0]]], [1.0], **{**one, "max_steps": 0})
+    _, lost = train([[[1.0]], [[2.0]]], [[[1.0]]], [1.0], **{**one, "q": 3.0, "learning_rate": 1e200})
+    # A hopeless margin, whose pull is exactly 1: w falls by 1 a step, also across the loop's pauses.
+    seen: list[int] = []
+    far = {**one, "max_steps": _LONG, "progress": lambda step, loss: seen.append(step)}
+    W, long = train([[[1e6]], [[-1.0]]], [[[1.0]]], [-1.0], **far)
+    right = [
+        (done.status, done.steps, done.loss) == ("max_steps", 3, 0.0),
+        (none.status, none.steps, list(none.recorded_steps)) == ("max_steps", 0, [0]),
+        lost.status == "non_finite" and bool(np.isfinite(lost.recorded_losses).all()),
+        (long.status, long.steps, W.ravel().tolist()) == ("max_steps", _LONG, [1e6 - _LONG, -1.0]),
+        len(seen) > 1 and seen == sorted(seen) and seen[-1] == _LONG,
+    ]
+    return sum(right)
+
+
+_ENDS = 5
+
+
+def check(trials: Trials, *, flips: bool = True, power: float = 0.0) -> Outcome:
+    """The gradient against derivatives of the loss, and descents against the reference, step by step.
+
+    ``flips`` False forgets the flipped labels in the signal term of E1 (8); ``power`` is added to the
+    exponent of sigma'.
+    """
+    rng = trials.rng
+    case = _signal_noise(rng)
+    found, written = Deviations(), Deviations()
+    for q in (1.0, 2.0, 3.0, 2.5):
+        _, gradient = logistic_loss(case.W, case.x, case.observed, q=q)
+        formula = _formula(case, q, flips=flips, power=power)
+        written.add("formula of the signal-noise gradient", gradient, formula)
+    _, gradient = logistic_loss(case.W, case.x, case.observed, q=3.0)
+    along = gradient / np.linalg.norm(gradient)
+    exact = reference.logistic_loss(case.W + 1e-30j * along, case.x, case.observed, 3.0).imag / 1e-30
+    errors = [
+        abs(
+            difference_quotient(lambda V: logistic_loss(V, case.x, case.observed, q=3.0)[0], case.W, along, h)
+            / exact
+            - 1
+        )
+        for h in _STEPS
+    ]
+    formula = _formula(case, 3.0, flips=flips, power=power)
+    shown = equals("slope of the loss along its gradient", np.sum(formula * along), exact, order=_EXACT)
+    comparisons = [shown, *written.compared(_EXACT)]
+    repeats = 1
+    if flips and not power:  # the rest does not look at the formula: once is enough
+        right = expected = 0
+        for _ in trials.seeds(2, 40):
+            _gradients(rng, found)
+            _special_points(rng, found)
+            right, expected = right + _descents(rng, found), expected + 2 * len(_DESCENTS)
+            repeats += 1
+        comparisons += found.compared(_EXACT, quotient=_QUOTIENT)
+        comparisons.append(equals("descents that end where they should", expected + _ENDS, right + _ends()))
+    return Outcome(comparisons, repeats, {"errors": np.array(errors), "exact": exact})
+
+
+def figure(evidence: Evidence) -> Figure:
+    """Difference quotients of the loss against the gradient: error h^2, then round-off; a control's error."""
+    from numsim.shown.claim_figures import CONTROL, PREDICTED, measured_points, panels
+
+    drawn, (axes,) = panels()
+    errors = evidence.outcome.data["errors"]
+    axes.loglog(
+        _STEPS,
+        errors[-5] / _STEPS[-5] ** 2 * _STEPS**2,
+        **{**PREDICTED, "label": r"predicted: $\propto h^2$"},
+    )
+    measured_points(axes, _STEPS, np.maximum(errors, 1e-17))
+    for control in evidence.controls[:1]:
+        shown = control.outcome.comparisons[0]
+        axes.axhline(
+            abs(shown.measured / shown.predicted - 1), **{**CONTROL, "label": f"control: {control.words}"}
+        )
+    axes.set(xlabel="step $h$ of the difference quotient", ylabel="relative error", ylim=(1e-13, 10))
+    axes.legend()
+    return drawn
+
+
+CLAIM = Claim(
+    id="E1",
+    title="The supervised gradient is the derivative of the loss",
+    source="Cao et al. 2022, by differentiation; with label flips Kou et al. 2023",
+    statement=r"\nabla_{w_{j,r}} L = \frac{1}{nm} \sum_i \ell'_i \tilde y_i j \left[ "
+    r"\sigma'(\langle w_{j,r}, y_i\mu\rangle) y_i \mu + \sigma'(\langle w_{j,r}, \xi_i\rangle) \xi_i \right]",
+    check=check,
+    controls={
+        "label flips ignored in the signal term": {"flips": False},
+        "sigma' with the exponent q - 1 + 1e-6": {"power": 1e-6},
+    },
+    figure=figure,
+)

@@ -1,0 +1,1 @@
+"""Contrastive pre-training (P1 to P6)."""

@@ -1,0 +1,281 @@
+"""P2: the spectrum of the power matrix and its phase transition, p2_spectrum.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numsim import compress, power_matrix
+from numsim.claims import Claim, Comparison, Evidence, Outcome, Trials, equals
+from numsim.descent import reference
+from numsim.descent.contrastive import top_eigenpairs
+from numsim.theory import (
+    Spectrum,
+    eigenvector_ratio,
+    finite_edge,
+    imbalanced_spectrum,
+    lowest_eigenvalue,
+    power_unit,
+    spectrum,
+)
+
+from ..identities.roundoff import Deviations
+from .measured_spectra import HIGH, resolvent_traces, samples, tops, whole
+from .spectrum_equations import equations, matrices, refusals
+from .spectrum_ladder import SIZES, curve, spectrum_ladder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Floats = npt.NDArray[np.float64]
+
+_KAPPAS = (1.0, 0.25, 4.0)
+_ASPECTS = (0.1, 0.5, 1.0, 2.0)
+_EXCESS = (0.3, 0.5, 0.8, 1.1, 1.2, 1.3, 1.5, 2.0, 2.5, 5.0)  # kappa in units of kappa*
+_BELOW, _ABOVE = 1, 8  # the two of them that are compared at finite size
+_DRAWS = 40  # at each size of the ladder
+_SOLVED = 1e-8  # the numerical roots lose digits at small c, where z* -> 1, and near kappa*
+
+
+class Wrong(NamedTuple):
+    """What a control gets wrong: factors of kappa and c, the 1 in 1 + 2 kappa, hypotheses of the draws.
+
+    one : the 1 of cos^2 = 2 kappa/(1 + 2 kappa); bulk : that of lambda_1 = 1 + 2 kappa.
+    """
+
+    signal: float = 1.0
+    aspect: float = 1.0
+    one: float = 1.0
+    bulk: float = 1.0
+    projected: bool = True
+    negatives: bool = True
+
+    def spectrum(self, kappa: float, c: float = 0.0) -> Spectrum:
+        """The closed form with these faults."""
+        law = spectrum(self.signal * kappa, self.aspect * c)
+        rest = self.one * (1 - law.alignment)
+        alignment = law.alignment / (law.alignment + rest) if law.alignment else 0.0
+        top = law.top - (1 - self.bulk) if law.top > law.edge else law.top
+        return Spectrum(top, law.edge, alignment, law.threshold)
+
+
+def _high_dimension(trials: Trials, wrong: Wrong) -> Iterator[Comparison]:
+    """d >> n0 and balanced labels, where corrections are known: P2 (17), (19), (21)."""
+    count = trials.pick(40, 80)
+    seeds = list(trials.seeds(20, 40))
+    for kappa in _KAPPAS:
+        found = [whole(seed, count, HIGH, kappa, negatives=wrong.negatives) for seed in seeds]
+        law, at = wrong.spectrum(kappa), f"d >> n0, kappa = {kappa:g}"
+        second_order = {"order": 1 / count**2}
+        yield equals(f"lambda_1/u, {at}", law.top, [f.top for f in found], **second_order)
+        yield equals(f"cos^2, {at}", law.alignment, [f.alignment for f in found], **second_order)
+        yield equals(f"edge/u, {at}", law.edge, [f.second for f in found], **second_order)
+        share = (1 + (2 * kappa + 1) / (2 * kappa + 2) / count) / eigenvector_ratio(wrong.signal * kappa)
+        yield equals(f"noise share of v1, {at}", share, [f.noise_share for f in found], **second_order)
+        lowest = lowest_eigenvalue() * (1 - 1 / count)
+        yield equals(f"lambda_min/u, {at}", lowest, [f.lowest for f in found], **second_order)
+
+
+def _imbalance(trials: Trials, wrong: Wrong) -> Iterator[Comparison]:
+    """Labels of mean 0.3: P2 (20)."""
+    (seed,) = trials.seeds(1, 1)
+    found = tops(seed, 200, 200 / HIGH, _KAPPAS, imbalance=0.3)
+    for kappa, (top, _, alignment) in zip(_KAPPAS, found, strict=True):
+        law, at = imbalanced_spectrum(wrong.signal * kappa, 0.3), f"mean label 0.3, kappa = {kappa:g}"
+        yield equals(f"lambda_1/u, {at}", law.top, top, order=0.3**2 / 200)
+        yield equals(f"cos^2, {at}", law.alignment, alignment, order=0.3**2 / 200)
+
+
+def _low_dimension(trials: Trials, wrong: Wrong) -> Iterator[Comparison]:
+    """n0 = 2 d: the eigenvector's noise, noise that is not projected, the resolvent; P2 (5), (15), (18)."""
+    count, dim, kappa = 200, 100, 2.5
+    seeds = list(trials.seeds(120, 400))
+    for projected in (True, False):
+        drawn = projected and wrong.projected
+        found = [whole(seed, count, dim, kappa, projected=drawn) for seed in seeds]
+        law = spectrum(wrong.signal * kappa, wrong.aspect * count / dim, projected=projected)
+        ratio = eigenvector_ratio(wrong.signal * kappa, wrong.aspect * count / dim, projected=projected)
+        at = "n0 = 2d" + ("" if projected else ", noise not projected")
+        yield equals(f"lambda_1/u, {at}", law.top, [f.top for f in found], order=1 / dim)
+        yield equals(f"cos^2, {at}", law.alignment, [f.alignment for f in found], order=2 / dim)
+        yield equals(f"noise share of v1, {at}", 1 / ratio, [f.noise_share for f in found], order=4 / dim)
+    value = spectrum(kappa, wrong.aspect * count / dim).top
+    z = 1 / (1 + eigenvector_ratio(kappa, wrong.aspect * count / dim))
+    traces = np.array([resolvent_traces(seed, count, dim, value) for seed in seeds[:40]])
+    for name, expected, draws in zip(
+        ("", ", P", ", Q"), (z, z / (1 - z), z / (1 + z)), traces.T, strict=True
+    ):
+        yield equals(f"trace of the resolvent{name}", expected, draws, order=2 / dim)
+
+
+def _aspects(trials: Trials, wrong: Wrong) -> tuple[list[Comparison], dict[str, Floats]]:
+    """Both sides of the transition at finite aspect and size: P2 (8), (12), (14)."""
+    count = 150
+    seeds = list(trials.seeds(60, 60))
+    comparisons, curves = [], {"size": np.array(count)}
+    for c in _ASPECTS:
+        order, at_edge = 2 / count, 4 / min(count, count / c)
+        kappas = tuple(spectrum(0.0, c).threshold * f for f in _EXCESS)
+        draws = np.array([tops(seed, count, c, kappas) for seed in seeds])
+        below, above = draws[:, _BELOW].T, draws[:, _ABOVE].T
+        law, edge = wrong.spectrum(kappas[_ABOVE], c), finite_edge(count, wrong.aspect * c)
+        comparisons += [
+            equals(f"lambda_1/u above kappa*, c = {c:g}", law.top, above[0], order=order),
+            equals(f"cos^2 above kappa*, c = {c:g}", law.alignment, above[2], absolute=order),
+            equals(f"edge/u above kappa*, c = {c:g}", edge, above[1], order=at_edge),
+            equals(f"lambda_1/u below kappa*, c = {c:g}", edge, below[0], order=at_edge),
+        ]
+        curves[f"{c:g}"] = curve(kappas, draws)
+    return comparisons, curves
+
+
+def _ladder(trials: Trials, wrong: Wrong) -> tuple[list[Comparison], dict[str, Floats]]:
+    """Means over draws with random labels at three sizes, extrapolated to infinite size."""
+    comparisons, curves = spectrum_ladder(list(trials.seeds(0, _DRAWS)), wrong.spectrum)
+    return comparisons, {"size": np.array(0), **{f"{c:g}": curves[f"{c:g}"] for c in _ASPECTS}}
+
+
+def _implementations(rng: np.random.Generator, found: Deviations) -> None:
+    """The power matrix and its eigenpairs, dense and by Lanczos, against the sum over pairs: P2 (1), (2)."""
+    for n, width, count in ((5, 7, 7), (3, 401, 3)):
+        z, z_aug = rng.standard_normal((2, n, width))
+        rates = {"learning_rate": 0.4, "temperature": 3.0}
+        A = reference.power_matrix(z, z_aug, **rates)
+        found.add("power matrix", power_matrix(z, z_aug, **rates), A)
+        values, vectors = top_eigenpairs(z, z_aug, count=count, **rates)
+        z, z_aug = compress(z, z_aug)  # the same spectrum in few coordinates
+        all_values = np.linalg.eigvalsh(reference.power_matrix(z, z_aug, **rates))[::-1]
+        found.add("eigenvalues", values, all_values[:count], values[0])
+        found.add("eigenvectors", A @ vectors, vectors * values, values[0])
+        found.add("eigenvectors are orthonormal", vectors.T @ vectors, np.eye(count))
+        unit = power_unit(**rates, sigma_p=2.0, dim=width, samples=n)
+        found.add("unit", unit, 0.4 / 3.0 * 4.0 * width / n)
+    drawn = samples(20, 50, rng, balanced=False)
+    n, mu = len(drawn.labels), np.eye(1, 41)[0] * 0.3
+    kappa = n * 0.3**2
+    noise, views, y = drawn.noise, drawn.augmented, drawn.labels / np.sqrt(n)
+    assert views is not None
+    e, ones = np.eye(1, 41)[0], np.full(n, n**-0.5)
+    Z, V = np.sqrt(kappa) * np.outer(y, e) + noise, np.sqrt(kappa) * np.outer(y, e) + views
+    parts = (1 - 1 / n) * (Z.T @ V + V.T @ Z) + 2 / n * Z.T @ Z - 2 * np.outer(ones @ Z, ones @ Z)
+    A = power_matrix(*drawn.sums(mu), learning_rate=n)
+    found.add("decomposition of A", A, parts)
+    plus, minus = (noise + views) / np.sqrt(2), (noise - views) / np.sqrt(2)
+    found.add("difference of squares", noise.T @ views + views.T @ noise, plus.T @ plus - minus.T @ minus)
+    h = 1e-5
+    up, down = (
+        top_eigenpairs(*drawn.sums(mu * math.exp(s / 2)), learning_rate=n, temperature=1.0)[0][0]
+        for s in (h, -h)
+    )
+    values, vectors = top_eigenpairs(*drawn.sums(mu), learning_rate=n, temperature=1.0)
+    found.add("one pair unless asked for more", len(values), 1)
+    found.add("cos^2 is the slope, one draw", vectors[0, 0] ** 2, math.log(up / down) / (2 * h))
+
+
+def check(
+    trials: Trials,
+    *,
+    signal: float = 1.0,
+    aspect: float = 1.0,
+    one: float = 1.0,
+    bulk: float = 1.0,
+    projected: bool = True,
+    negatives: bool = True,
+) -> Outcome:
+    """Spectrum and alignment of drawn power matrices against ``spectrum`` and its companions, P2 (6) to (21).
+
+    Keywords: what a control gets wrong, see ``Wrong``; with all at their defaults also the equations.
+    """
+    wrong = Wrong(signal, aspect, one, bulk, projected, negatives)
+    comparisons = [
+        *_high_dimension(trials, wrong),
+        *_imbalance(trials, wrong),
+        *_low_dimension(trials, wrong),
+    ]
+    measure = trials.pick(_aspects, _ladder)
+    more, curves = measure(trials, wrong)
+    comparisons += more
+    found = Deviations()
+    if wrong == Wrong():
+        equations(found)
+        matrices(found)
+        refusals(found)
+        _implementations(trials.rng, found)
+    comparisons += found.compared(_SOLVED)
+    return Outcome(comparisons, trials.pick(20 + 1 + 120 + 60, 40 + 1 + 400 + _DRAWS * len(SIZES)), curves)
+
+
+def figure(evidence: Evidence) -> Figure:
+    """lambda_1/u and cos^2 against kappa/kappa* at four aspects: P2 (12), (14), measured means, the control.
+
+    Dotted: the edge at the size of the draws, P2 (8), where they are not extrapolated.
+    """
+    from numsim.shown.claim_figures import CONTROL, MEASURED, PREDICTED, panels
+
+    drawn, axes = panels(2)
+    excess = np.geomspace(0.25, 6.0, 300)
+    data = dict(evidence.outcome.data)
+    size = int(data.pop("size"))
+    for name, means in data.items():
+        c = float(name)
+        threshold, edge = spectrum(0.0, c).threshold, spectrum(0.0, c).edge
+        laws = [spectrum(x * threshold, c) for x in excess]
+        shown = means[means[:, 0] <= excess[-1] * threshold]
+        lines = (np.array([law.top for law in laws]), 1), (np.array([law.alignment for law in laws]), 3)
+        for axis, (values, column) in zip(axes, lines, strict=True):
+            once = {} if c == _ASPECTS[-1] else {"label": None}
+            axis.plot(excess, values, **{**PREDICTED, **once})
+            x, y, error = shown[:, 0] / threshold, shown[:, column], shown[:, column + 1]
+            axis.errorbar(x, y, yerr=2 * error, capsize=3, elinewidth=1, **{**MEASURED, **once})
+            end = (excess[-1], values[-1])
+            lift = {1.0: -5, 2.0: 1}.get(c, -3) if column == 3 else -3  # where curves meet labels would
+            axis.annotate(f"c = {name}", end, xytext=(4, lift), textcoords="offset points", fontsize=8)
+        if size:
+            axes[0].plot([excess[0], 1.0], [finite_edge(size, c)] * 2, ":", color="0.5")
+        axes[0].annotate("edge", (excess[0], edge), xytext=(0, 3), textcoords="offset points", fontsize=8)
+        if c == _ASPECTS[-1]:
+            kappa = excess * threshold
+            axes[1].plot(excess, 2 * kappa / (1 + 2 * kappa), **{**CONTROL, "label": "control: c = 0"})
+    axes[0].set(ylabel=r"$\lambda_1 / u$", yscale="log")
+    axes[0].set_yticks([2, 5, 10], ["2", "5", "10"])
+    axes[0].yaxis.minorticks_off()
+    axes[1].set(ylabel=r"$\cos^2(v_1, \mu)$")
+    for axis in axes:
+        axis.axvline(1.0, color="0.5", linewidth=0.8)
+        axis.set(xscale="log", xlabel=r"$\kappa / \kappa_*(c)$", xlim=(0.22, 10))
+        axis.set_xticks([0.3, 1, 3], ["0.3", "1", "3"])
+        axis.xaxis.minorticks_off()
+    axes[1].legend(loc="lower right", fontsize=8)
+    return drawn
+
+
+CLAIM = Claim(
+    id="P2",
+    title="The power matrix's spectrum, alignment and phase transition",
+    source="Zhang-Cao, Lemma 5.2; sharp form and transition new here",
+    statement=r"\lambda_1 = u \, (1 + 2\kappa), \quad \cos^2(v_1, \mu) = \frac{2\kappa}{1 + 2\kappa}"
+    r"\quad (d \gg n_0), \qquad \lambda_1 = \frac{2 \kappa u}{1 - z} \text{ above } \kappa_*(n_0/d)",
+    check=check,
+    controls={
+        "A without its negative pairs": {"negatives": False},
+        "alignment without the 1 in 1 + 2 kappa": {"one": 0.0},
+        "alignment with kappa for 2 kappa": {"one": 2.0},
+        "the paper's lambda_1, without the 1 in 1 + 2 kappa": {"bulk": 0.0},
+        "kappa off by 0.2 %": {"signal": 1.002},
+        "c off by 20 %": {"aspect": 1.2},
+        "noise not projected off mu": {"projected": False},
+    },
+    theory=(
+        "spectrum",
+        "eigenvector_ratio",
+        "finite_edge",
+        "imbalanced_spectrum",
+        "lowest_eigenvalue",
+        "power_unit",
+    ),
+    figure=figure,
+)

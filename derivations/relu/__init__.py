@@ -1,0 +1,1 @@
+"""ReLU filters with label flips (K1, K2)."""

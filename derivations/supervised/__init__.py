@@ -1,0 +1,1 @@
+"""Supervised training and fine-tuning (S1 to S6)."""

@@ -1,0 +1,1 @@
+"""One run, from the seed to the file: draw, simulate, ensembles, results, export."""

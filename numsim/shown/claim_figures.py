@@ -1,0 +1,112 @@
+"""What the claims' figures share: size, and one style each for predicted, measured and control.
+
+Predicted and measured differ by colour and by line against marker, so that a figure reads in grey. Colours
+are of Okabe and Ito's palette, those that show on white as well as on black.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation
+
+if TYPE_CHECKING:
+    from ..claims.claim import Evidence, Outcome
+    from ..claims.comparison import Comparison
+
+__all__ = ["CONTROL", "MEASURED", "PREDICTED", "deviations", "measured_points", "panels", "tidy"]
+
+PREDICTED: dict[str, Any] = {"color": "#E69F00", "linestyle": "-", "linewidth": 2.0, "label": "predicted"}
+MEASURED: dict[str, Any] = {
+    "color": "#0F8ACB",
+    "linestyle": "none",
+    "marker": "o",
+    "markersize": 5,
+    "label": "measured",
+}
+CONTROL: dict[str, Any] = {
+    "color": "#CC79A7",
+    "linestyle": (0, (4, 2)),
+    "linewidth": 1.4,
+    "label": "control",
+}
+
+_SHORT_AXIS = 50.0
+"""Ratio of the ends below which matplotlib labels more than the powers of ten."""
+_ROWS = 30
+_FARTHEST = 3.0
+
+
+def panels(count: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of ``count`` panels side by side, as wide as the report's text."""
+    figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+    axes = [figure.add_subplot(1, count, index + 1) for index in range(count)]
+    for axis in axes:
+        axis.grid(True, color="0.5", alpha=0.25, linewidth=0.6)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def measured_points(
+    axes: Axes, x: npt.ArrayLike, y: npt.ArrayLike, error: npt.ArrayLike | None = None
+) -> None:
+    """Measured values in the common style, with error bars if given."""
+    axes.errorbar(x, y, yerr=error, capsize=3, elinewidth=1, **MEASURED)
+
+
+def tidy(figure: Figure) -> None:
+    """Short logarithmic axes labelled 0.2, 0.5, 1 in place of powers of ten that run into one another."""
+    for axes in figure.axes:
+        for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+            low, high = sorted(map(abs, limits))
+            default = type(axis.get_minor_formatter()) is LogFormatterSciNotation
+            if axis.get_scale() == "log" and default and high < _SHORT_AXIS * low:
+                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                axis.set_minor_formatter(FuncFormatter(_two_or_five))
+
+
+def _two_or_five(value: float, _: object) -> str:
+    text = f"{value:g}"
+    return text if f"{value:e}"[:8] in ("2.000000", "5.000000") else ""
+
+
+def deviations(evidence: Evidence) -> Figure:
+    """The figure of a claim that draws none: every comparison's deviation in units of its tolerance.
+
+    Between -1 and 1 a comparison holds; exact tests stand at log(p) / log(level). Controls are drawn where
+    they were measured, at most ``_FARTHEST`` tolerances away.
+    """
+    found = evidence.outcome.comparisons[:_ROWS]
+    figure = Figure(figsize=(7.2, 1.2 + 0.3 * max(len(found), 2)), layout="constrained")
+    axes = figure.add_subplot()
+    rows = {c.name: -index for index, c in enumerate(found)}
+    axes.axvspan(-1, 1, **{**PREDICTED, "alpha": 0.18, "linewidth": 0, "label": "within tolerance"})
+    axes.axvline(0, **PREDICTED)
+    missed = [
+        (rows[c.name], _deviation(c, control.outcome))
+        for control in evidence.controls
+        if (c := control.outcome.shown) is not None and c.name in rows
+    ]
+    for row, deviation in missed:
+        axes.plot(deviation, row, **{**CONTROL, "linestyle": "none", "marker": "x"})
+    for c in found:
+        axes.plot(_deviation(c, evidence.outcome), rows[c.name], **MEASURED)
+    handles, labels = axes.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    axes.legend(once.values(), once.keys(), loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False)
+    axes.set_yticks(list(rows.values()), list(rows))
+    axes.set(xlabel="(measured − predicted) / tolerance", xlim=(-_FARTHEST - 0.3, _FARTHEST + 0.3))
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    return figure
+
+
+def _deviation(comparison: Comparison, outcome: Outcome) -> float:
+    """Signed, in tolerances, cut off at ``_FARTHEST``."""
+    used = 1 - comparison.margin(outcome.level)
+    if comparison.relation != "=" and comparison.error == 0 and comparison.p_value is None:
+        return 0.0
+    sign = -1.0 if comparison.measured < comparison.predicted else 1.0
+    return sign * min(used, _FARTHEST) if used == used else _FARTHEST

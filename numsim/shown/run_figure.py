@@ -1,0 +1,229 @@
+"""The figure of a run: coefficients of both arms and the losses, with theory's predictions drawn in.
+
+Signal and noise differ by colour (blue and vermilion of Okabe and Ito), marker and line width, predictions
+by dashes, so that the figure reads in grey and for the colour-blind.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ..config.experiment import Resolved
+from ..descent.driver import NON_FINITE
+from ..runs.files import write_atomically
+from ..runs.prediction import predicted_spectrum, predicted_unit
+from ..runs.result import ArmResult, Result
+from ..theory import coefficient_growth
+from .style import picture, picture_kind
+
+__all__ = ["figure", "save_figure"]
+
+Floats = npt.NDArray[np.float64]
+
+_SIGNAL: dict[str, Any] = {"color": "#0072B2", "marker": "o", "linewidth": 2.2, "markersize": 4}
+_NOISE: dict[str, Any] = {"color": "#D55E00", "marker": "s", "linewidth": 1.3, "markersize": 4}
+_PREDICTED: dict[str, Any] = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.1, "zorder": 5}
+_SMALLEST, _LARGEST = 1e-100, 1e200  # what is drawn: the margins of a logarithmic axis must not overflow
+_BEYOND = 30.0  # a prediction is drawn to this multiple of what was measured
+_ORDER_ONE = 2.0
+_TITLES = {"simclr": "Fine-tuning after pre-training", "direct": "Direct training"}
+
+
+def save_figure(result: Result, path: str | os.PathLike[str]) -> None:
+    """Draw ``figure(result)`` to a .png, .pdf or .svg file (replaced only when whole)."""
+    content = picture(lambda: figure(result), picture_kind(path))
+    write_atomically(Path(path), lambda file: file.write(content))
+
+
+def figure(result: Result) -> Figure:
+    """The figure of a run: a column a stage; coefficients above, loss below, what is what at the foot.
+
+    Pre-training: root-mean-square gamma_r and rho_ri with the linear stage's prediction (P2, P3).
+    Supervised: per class j the largest j <w, mu> and the median over samples of the largest <w, xi_i>,
+    with the leading-order race (S1) a_0 (1 - t/t*)^(-1/(q-2)) up to its blow-up. Logarithmic axes leave out
+    what is not positive; predictions end where they leave the range of what was measured.
+    """
+    arms = {name: getattr(result, name) for name in _TITLES}
+    present = {name: arm for name, arm in arms.items() if arm is not None}
+    columns = len(present) + (result.pretraining is not None)
+    drawn = Figure(figsize=(4.6 * columns, 7.2), layout="constrained")
+    grid = drawn.subplots(3, columns, squeeze=False, height_ratios=[1.6, 1, 0.35])
+    with np.errstate(over="ignore", invalid="ignore"):  # of a run that was not finite
+        if result.pretraining is not None:
+            _draw_pretraining(result, grid[0, 0], grid[1, 0])
+        for column, (name, arm) in enumerate(present.items(), start=columns - len(present)):
+            race = (result.theory["race"] or {}).get(name)
+            _draw_arm(result.experiment, arm, race, grid[0, column], grid[1, column])
+            finite = arm.status != NON_FINITE and np.isfinite(arm.test_loss)
+            outcome = f"test error {arm.test_error:.3g}" if finite else "not finite"
+            grid[0, column].set_title(f"{_TITLES[name]}\n{outcome}", fontsize=10)
+    for top, bottom, foot in grid.T:
+        foot.axis("off")
+        foot.legend(
+            *top.get_legend_handles_labels(), loc="upper center", ncols=2, fontsize=7.5, frameon=False
+        )
+        bottom.set_xlabel("step")
+        for axes in (top, bottom):
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            _tidy(axes)
+    e = result.experiment
+    drawn.suptitle(
+        f"$d$ = {e.data.dim:.3g}, SNR = {e.snr:.3g}, $n_0$ = {e.pretraining.samples}, "
+        + ("\n" if columns == 1 else "")
+        + f"$n$ = {e.finetuning.samples}, $m$ = {e.network.filters}, $q$ = {e.network.q:g}, seed {e.seed}",
+        fontsize=11,
+    )
+    return drawn
+
+
+def _tidy(axes: Axes) -> None:
+    """Make sense of axes with no step on them, or one."""
+    steps = {step for line in axes.lines for step in np.atleast_1d(np.asarray(line.get_xdata()))}
+    if not steps:
+        axes.text(0.5, 0.5, "nothing to show", transform=axes.transAxes, ha="center")
+        axes.set(xticks=[], yticks=[])
+    elif len(steps) == 1:
+        axes.set_xlim(min(steps) - 1, max(steps) + 1)
+
+
+def _curve(axes: Axes, steps: Floats, values: Floats, label: str, style: dict[str, Any]) -> float:
+    """Draw what a logarithmic axis can show of a curve; returns its largest value (0: nothing)."""
+    shown = np.isfinite(values) & (values > _SMALLEST) & (values < _LARGEST)
+    if not shown.any():
+        return 0.0
+    every = max(1, len(steps) // 12)
+    axes.plot(steps, np.where(shown, values, np.nan), markevery=every, label=label, **style)
+    return float(values[shown].max())
+
+
+def _prediction(axes: Axes, steps: Floats, values: Floats, label: str, ceiling: float) -> None:
+    """Draw a prediction up to ``ceiling``, labelled once."""
+    shown = np.isfinite(values) & (values > _SMALLEST) & (values < ceiling)
+    if shown.any():
+        if label in axes.get_legend_handles_labels()[1]:
+            label = "_"
+        axes.plot(steps[shown], values[shown], label=label, **_PREDICTED)
+
+
+def _draw_pretraining(result: Result, top: Axes, bottom: Axes) -> None:
+    stage, e = result.pretraining, result.experiment
+    assert stage is not None
+    path = stage.trajectory
+    steps = path["step"].values
+    gamma = np.sqrt(np.mean(path["gamma"].values ** 2, axis=1))
+    rho = np.sqrt(np.mean(path["rho"].values ** 2, axis=(1, 2)))
+    highest = max(
+        _curve(top, steps, gamma, r"$\gamma$ (signal), rms", _SIGNAL),
+        _curve(top, steps, rho, r"$\rho$ (noise), rms", _NOISE),
+    )
+    if e.pretraining.views == "fixed":
+        for values in _predicted_growth(e, result.theory["pretraining"], steps):
+            _prediction(top, steps, values, "predicted, linear stage (P2, P3)", _BEYOND * highest)
+    if highest > 0:
+        top.set_yscale("log")
+    top.set_ylabel("coefficient")
+    outcome = (
+        f"$\\cos^2(W - W^0, \\mu)$ = {stage.alignment:.3g}"
+        if np.isfinite(stage.alignment)
+        else "no alignment"
+    )
+    top.set_title(f"Pre-training\n{'not finite' if stage.status == NON_FINITE else outcome}", fontsize=10)
+    loss = path["loss"].values
+    _draw_loss(bottom, steps, loss)
+    bottom.set_ylabel("InfoNCE loss")
+    n0 = e.pretraining.samples
+    if np.any(loss > _BEYOND * np.log(n0)):  # it exploded
+        bottom.set_yscale("log")
+        return
+    for level, text in ((np.log(n0), r"$\log n_0$"), (np.log(n0 / 2), r"$\log (n_0/2)$")):
+        _level(bottom, level, text)
+    bottom.margins(y=0.15)
+
+
+def _draw_loss(axes: Axes, steps: Floats, loss: Floats) -> None:
+    marker = "o" if len(steps) == 1 else ""
+    axes.plot(steps, np.where(loss < _LARGEST, loss, np.nan), color="0.15", linewidth=1.8, marker=marker)
+
+
+def _level(axes: Axes, level: float, text: str) -> None:
+    axes.axhline(level, color="0.5", linewidth=0.9, linestyle=":")
+    axes.annotate(text, (0.02, level), xycoords=("axes fraction", "data"), va="bottom", fontsize=8)
+
+
+def _predicted_growth(e: Resolved, measured: dict[str, Any], steps: Floats) -> tuple[Floats, Floats]:
+    limit = predicted_spectrum(e)
+    unit = predicted_unit(e)
+    return coefficient_growth(
+        steps,
+        growth=unit * limit.top,
+        alignment=limit.alignment,
+        unit=unit,
+        overlap=e.pretraining.overlap,
+        samples=e.pretraining.samples,
+        signal_norm=e.signal_norm,
+        noise_norm=e.noise_norm,
+        init_scale=e.init_scale,
+        initial_overlap=measured["initial_overlap"]["measured"],
+    )
+
+
+def _draw_arm(
+    e: Resolved, arm: ArmResult, race: dict[str, dict[str, Any]] | None, top: Axes, bottom: Axes
+) -> None:
+    path = arm.trajectory
+    steps = path["step"].values
+    signal, noise, labels = path["signal_inner"].values, path["noise_inner"].values, path["label"].values
+    for index, sign in enumerate((1, -1)):
+        members = labels == sign
+        fill = {"fillstyle": "full" if sign == 1 else "none"}
+        own = f"$j = {sign:+d}$"
+        strongest = (sign * signal[:, index]).max(axis=1)
+        memorised = _median_of_largest(noise[:, index][:, :, members])
+        _curve(top, steps, strongest, rf"$\max_r\, j\langle w_{{jr}}, \mu\rangle$, {own}", _SIGNAL | fill)
+        _curve(
+            top,
+            steps,
+            memorised,
+            rf"median$_i\,\max_r \langle w_{{jr}}, \xi_i\rangle$, {own}",
+            _NOISE | fill,
+        )
+        if race is not None and f"{sign:+d}" in race:
+            _draw_race(e, race[f"{sign:+d}"], steps, top)
+    if top.lines:
+        top.set_yscale("log")
+    top.set_ylabel("activation (inner product)")
+    loss = path["loss"].values
+    _draw_loss(bottom, steps, np.where(loss > 0, loss, np.nan))
+    bottom.set_yscale("log")
+    bottom.set_ylabel("training loss")
+    target = e.finetuning.target_loss
+    if len(loss) and _SMALLEST < target < _BEYOND * np.nanmax(loss):
+        _level(bottom, target, "target")
+
+
+def _draw_race(e: Resolved, row: dict[str, Any], steps: Floats, axes: Axes) -> None:
+    for kind in ("signal", "noise"):
+        start, blow_up = row[f"{kind}_start"], row[f"{kind}_time"]
+        if blow_up is None or not np.isfinite(blow_up) or start <= 0 or len(steps) < 2:
+            continue
+        t = np.linspace(0, min(blow_up, float(steps[-1])), 400)
+        t = t[t < blow_up * (1 - 1e-6)]
+        curve = start * (1 - t / blow_up) ** (-1 / (e.network.q - 2))
+        # Beyond activations of order one |l'| = 1/2 no longer holds.
+        _prediction(axes, t, curve, "predicted, to blow-up (S1)", _ORDER_ONE)
+
+
+def _median_of_largest(inner: Floats) -> Floats:
+    """Median over samples of the largest over filters; inner (step, filter, sample)."""
+    if inner.shape[2] == 0:
+        return np.full(len(inner), np.nan)
+    median: Floats = np.median(inner.max(axis=1), axis=1)
+    return median

@@ -1,0 +1,109 @@
+"""A finished sweep for the terminal, for machines and for spreadsheets: tables, summary, CSV."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from rich.console import Console
+from rich.table import Table
+
+from ..runs.measures import FAILED, NON_FINITE, NOT_RUN, STATUSES
+from ..runs.result import plain_values
+from ..runs.versions import versions
+from ..sweeps.criteria import Fit, exponent_text
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["counts", "show_sweep", "summary", "write_csv"]
+
+
+def counts(found: xr.Dataset) -> dict[str, int]:
+    """How many cells and seeds there are, were left out by refinement, were not finite, and failed."""
+    empty = None
+    for values in found.data_vars.values():
+        unknown = values.isnull()
+        unknown = unknown.all("arm") if "arm" in unknown.dims else unknown
+        empty = unknown if empty is None else empty & unknown
+    assert empty is not None
+    failed = len(json.loads(found.attrs.get("failures", "{}")))
+    result = {"runs": empty.size, "not_run": int(empty.sum()) - failed, "non_finite": 0, "failed": failed}
+    if "status" in found:
+        status = found["status"].values
+        result["not_run"] = int((status == NOT_RUN).all(axis=0).sum())
+        result["non_finite"] = int((status == NON_FINITE).any(axis=0).sum())
+        result["failed"] = int((status == FAILED).all(axis=0).sum())
+    return result
+
+
+def summary(found: xr.Dataset, fitted: Sequence[Fit], *, computed: int, seconds: float) -> dict[str, Any]:
+    """What ``sweep --json`` prints, and summary.json holds; NaN and infinities as null."""
+    axes = {str(k): v.values.tolist() for k, v in found.coords.items() if k not in ("arm", "seed")}
+    document = {
+        "schema": 1,
+        "experiment": json.loads(found.attrs["experiment"]),
+        "axes": axes,
+        "seeds": found["seed"].values.tolist(),
+        **counts(found),
+        "complete": not found.attrs.get("incomplete"),
+        "computed": computed,
+        "failures": json.loads(found.attrs.get("failures", "{}")),
+        "boundaries": [fit.as_dict() for fit in fitted],
+        "physics": int(found.attrs["physics"]),
+        "versions": {name: found.attrs[name] for name in versions()},
+        "seconds": seconds,
+    }
+    plain: dict[str, Any] = plain_values(document)
+    return plain
+
+
+def write_csv(found: xr.Dataset, file: BinaryIO) -> None:
+    """A row a cell, seed and arm that was run; numbers with all their digits, the status in words."""
+    frame = found.to_dataframe()
+    if "status" in frame:
+        frame = frame[frame["status"] != NOT_RUN]
+        frame["status"] = [STATUSES[int(code) + 1] for code in frame["status"]]
+    names = [name for name in frame.index.names if name != "arm"]
+    order = [*names, *(["arm"] if "arm" in frame.index.names else [])]
+    frame = frame.reset_index().set_index(order).sort_index(kind="stable")
+    frame.to_csv(file, lineterminator="\n", float_format=lambda value: repr(float(value)))
+
+
+def show_sweep(
+    found: xr.Dataset,
+    fitted: Sequence[Fit],
+    *,
+    computed: int,
+    seconds: float,
+    console: Console | None = None,
+) -> None:
+    """Print what a sweep came to: its boundaries, and how many runs it took."""
+    console = console or Console()
+    for fit in fitted:
+        _show_fit(fit, console)
+    n = counts(found)
+    text = f"{n['runs'] - n['not_run']} of {n['runs']} runs, {computed} of them new"
+    for key in ("non_finite", "failed"):
+        if n[key]:
+            text += f", {n[key]} {key.replace('_', ' ')}"
+    if found.attrs.get("incomplete"):
+        text = f"incomplete: {text}"
+    console.print(f"{text}; {seconds:.1f} s", highlight=False)
+
+
+def _show_fit(fit: Fit, console: Console) -> None:
+    c = fit.criterion
+    title = c.name + "".join(f", {name} = {value:g}" for name, value in fit.group.items())
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in (c.against, c.along, "95 % interval", *(f"theory: {name}" for name in fit.theory)):
+        table.add_column(column, justify="right")
+    for k, (line, b) in enumerate(zip(fit.lines, fit.boundaries, strict=True)):
+        position = b.reason if math.isnan(b.position) else f"{b.position:.4g}"
+        theory = [f"{positions[k]:.4g}" for positions in fit.theory.values()]
+        table.add_row(f"{line:.4g}", position, f"{b.low:.4g} to {b.high:.4g}", *theory)
+    console.print(table)
+    if text := exponent_text(fit):
+        console.print(f"{c.along} ~ ({c.against})^b with b = {text}", highlight=False)
