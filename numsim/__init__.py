@@ -18,16 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import theory
-    from .claims.claim import Claim, Evidence, verify
+    from .claims.claim import Claim, Evidence
+    from .claims.examination import verify
     from .config.errors import ConfigError
     from .config.experiment import Experiment
     from .config.sources import load
     from .descent.contrastive import info_nce, power_matrix, pretrain
     from .descent.supervised import logistic_loss, train
     from .models.space import compress
+    from .runs.draw import Instance, draw
     from .runs.ensembles import run_many
     from .runs.result import Result, load_result
-    from .runs.simulate import Instance, draw, run
+    from .runs.run import run
     from .sweeps.study import sweep
 
 __version__ = "0.1.0"
@@ -39,26 +41,26 @@ if not os.path.isdir(os.path.join(_here, "derivations")):
     __path__.append(os.path.dirname(_here))
 
 _HOMES = {
-    "Claim": "claims.claim",
+    "Claim": "claims",
     "ConfigError": "config.errors",
-    "Evidence": "claims.claim",
+    "Evidence": "claims",
     "Experiment": "config.experiment",
-    "Instance": "runs.simulate",
+    "Instance": "runs.draw",
     "Result": "runs.result",
     "compress": "models.space",
-    "draw": "runs.simulate",
+    "draw": "runs.draw",
     "info_nce": "descent.contrastive",
     "load": "config.sources",
     "load_result": "runs.result",
     "logistic_loss": "descent.supervised",
     "power_matrix": "descent.contrastive",
     "pretrain": "descent.contrastive",
-    "run": "runs.simulate",
+    "run": "runs.run",
     "run_many": "runs.ensembles",
     "sweep": "sweeps.study",
     "theory": "",
     "train": "descent.supervised",
-    "verify": "claims.claim",
+    "verify": "claims",
 }
 
 __all__ = [

@@ -121,7 +121,7 @@ def run(
         _prepare_run(out, experiment, replace)
     import numpy as np
 
-    from .runs.simulate import run as simulate
+    from .runs.run import run as simulate
 
     start = time.perf_counter()
     with _progress() as report, np.errstate(all="ignore"):  # a status says what was not finite
@@ -423,7 +423,7 @@ def verify(
 
     Every claim has a control, the same check on something wrong, that must fail.
     """
-    from .claims.claim import verify_each
+    from .claims.examination import verify_each
 
     chosen = _claims(claims)
     if report is not None:

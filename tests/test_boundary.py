@@ -15,16 +15,9 @@ from scipy.optimize import minimize
 from scipy.special import logit, ndtr
 from scipy.stats import binom
 
-from numsim.sweeps.boundary import (
-    Boundary,
-    _bootstrap,
-    _lines,
-    _resamples,
-    find_boundaries,
-    fit_boundary,
-    fit_exponent,
-    next_points,
-)
+from numsim.sweeps.boundary import Boundary, find_boundaries, fit_boundary, fit_exponent, next_points
+from numsim.sweeps.boundary.bootstrap import resample_counts, resampled_ends
+from numsim.sweeps.boundary.lines import fitted_lines
 
 Floats = npt.NDArray[np.float64]
 
@@ -106,8 +99,8 @@ def test_the_fit_is_the_maximum(seed: int, width: float, t: float) -> None:
 def test_fits_of_resamples_are_fits(seed: int, width: float, t: float) -> None:
     """Newton steps for all at once against scipy for each."""
     success = sweep(seed, AXIS, t, width, 8)
-    (line,), draws = _lines(AXIS, success, True), _resamples(8, 12)
-    low, high = _bootstrap(line, draws)
+    (line,), draws = fitted_lines(AXIS, success, True), resample_counts(8, 12)
+    low, high = resampled_ends(line, draws)
     for row, a, b in zip(draws, low, high, strict=True):
         position, _ = fit_boundary(AXIS, success[0] @ row, np.full(AXIS.size, row.sum()), log=False)
         if math.isnan(position) or not AXIS[0] <= position <= AXIS[-1]:

@@ -223,7 +223,7 @@ def test_ctrl_c_stops_runs_that_are_under_way(monkeypatch: pytest.MonkeyPatch) -
             time.sleep(0.2)  # runs are under way
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(ensemble, "ThreadPoolExecutor", Interrupted)
+    monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         numsim.run_many(endless, 4, workers=2)
     assert not [t for t in threading.enumerate() if "ThreadPool" in t.name and t.is_alive()]

@@ -19,7 +19,8 @@ from numsim.descent.evaluation import evaluate
 from numsim.descent.fresh_views import FreshDescent
 from numsim.models.signal_noise import Labelled, Unlabelled
 from numsim.models.streams import STREAMS, generator
-from numsim.runs.simulate import Arm, Instance, Pretrained, Simulation, draw, simulate
+from numsim.runs.draw import Instance, draw
+from numsim.runs.simulate import Arm, Pretrained, Simulation, simulate
 
 Floats = npt.NDArray[np.float64]
 
@@ -422,7 +423,8 @@ def test_every_stream_of_the_seed_is_used_once(views: str, monkeypatch: pytest.M
         used.append((seed, stream))
         return generator(seed, stream)
 
-    monkeypatch.setattr("numsim.runs.simulate.generator", recorded)
+    for module in ("draw", "simulate"):
+        monkeypatch.setattr(f"numsim.runs.{module}.generator", recorded)
     e = small(**{"pretraining.views": views, "network.bias": True, "data.flip_probability": 0.3})
     numsim.run(e, seed=17)
     streams = [stream for seed, stream in used if seed == 17]

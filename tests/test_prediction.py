@@ -11,8 +11,9 @@ import pytest
 import tolerances
 
 import numsim
+from numsim.runs.draw import draw
 from numsim.runs.prediction import compare
-from numsim.runs.simulate import Arm, Simulation, draw, simulate
+from numsim.runs.simulate import Arm, Simulation, simulate
 from numsim.theory import race
 
 Floats = npt.NDArray[np.float64]

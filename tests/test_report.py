@@ -335,7 +335,7 @@ def test_the_command_keeps_what_is_complete(
     (tmp_path / "own.py").write_text(_OWN)
     # One after the other, in this process.
     monkeypatch.setattr(
-        "numsim.claims.claim.verify_each", lambda claims, *facts: (examine(c, *facts) for c in claims)
+        "numsim.claims.verify_each", lambda claims, *facts: (examine(c, *facts) for c in claims)
     )
     place = tmp_path / "r" / "index.html"
 

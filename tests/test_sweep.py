@@ -29,6 +29,7 @@ from numsim.config import Resolved
 from numsim.runs.measures import ABSENT, FAILED, NON_FINITE, NOT_RUN, STATUSES
 from numsim.sweeps import batches, executors, study
 from numsim.sweeps.batches import Batch, Row
+from numsim.sweeps.connect import connect
 from numsim.sweeps.criteria import Criterion
 from numsim.sweeps.executors import Here, Processes, WorkerDied
 from numsim.sweeps.grid import Grid, parse_axes
@@ -160,20 +161,20 @@ def test_the_order_of_axes_and_seeds_changes_no_bit() -> None:
 @pytest.mark.compiled
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_processes_change_no_bit(workers: int, expected: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    def connect(*_: object) -> Processes:
+    def connected(*_: object) -> Processes:
         pool = Processes()
         pool.workers = workers
         return pool
 
-    monkeypatch.setattr(study, "connect", connect)
+    monkeypatch.setattr(study, "connect", connected)
     found, computed = Study(SMALL, OVER, SEEDS).run(None)
     assert computed == RUNS
     assert netcdf(found) == expected
 
 
 def test_one_run_needs_no_other_process() -> None:
-    assert isinstance(executors.connect(None, 1, 1), Here)
-    assert executors.connect(None, 10**6, 2).workers == 1
+    assert isinstance(connect(None, 1, 1), Here)
+    assert connect(None, 10**6, 2).workers == 1
     found, computed = Study(SMALL, {"data.snr": [0.3]}, [5]).run(None)
     assert computed == 1
     same_entry(found.isel({"data.snr": 0, "seed": 0}), SMALL.replace({"data.snr": 0.3}), 5)
@@ -831,12 +832,12 @@ def test_an_interrupt_keeps_the_ledger(call: Call, tmp_path: Path, monkeypatch: 
 DRIVER = """
 import sys
 from numsim import cli
-from numsim.sweep import executors
+from numsim.sweeps import executors
 
 def logging(path, pause):
     def run(batch):  # a closure travels to the workers as it is
         import os, time
-        from numsim.sweep.batches import run_batch
+        from numsim.sweeps.batches import run_batch
         with open(path, "a") as log:
             log.write("".join(f"{os.getpid()} {t.cell} {s}\\n" for t in batch.tasks for s in t.seeds))
         time.sleep(pause)

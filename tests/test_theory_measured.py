@@ -20,8 +20,9 @@ from numsim.descent.supervised import train_dictionary
 from numsim.models.decomposition import pretraining_coefficients
 from numsim.models.signal_noise import signal_noise_dictionary
 from numsim.models.streams import generator
+from numsim.runs.draw import Instance
 from numsim.runs.prediction import compare
-from numsim.runs.simulate import Instance, simulate
+from numsim.runs.simulate import simulate
 from numsim.theory import (
     coefficient_growth,
     fresh_view_spectrum,

@@ -13,8 +13,9 @@ import numsim
 from numsim.descent.contrastive import alignment
 from numsim.models.decomposition import reassemble
 from numsim.models.space import pad
+from numsim.runs.draw import draw
 from numsim.runs.result import Result
-from numsim.runs.simulate import Simulation, draw, simulate
+from numsim.runs.simulate import Simulation, simulate
 from numsim.runs.trajectories import arm_trajectory, pretraining_trajectory
 
 Floats = npt.NDArray[np.float64]

@@ -21,7 +21,7 @@ from numsim.claims import (
 )
 from numsim.config import Experiment
 from numsim.models.space import Space, pad
-from numsim.runs.simulate import draw
+from numsim.runs.draw import draw
 from numsim.theory import (
     cross_term_tail,
     expected_maximum,

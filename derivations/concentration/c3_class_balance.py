@@ -21,7 +21,7 @@ from numsim.claims import (
 from numsim.config import Experiment
 from numsim.models.signal_noise import Labelled, Unlabelled, draw_labelled, draw_labels, draw_unlabelled
 from numsim.models.space import Space
-from numsim.runs.simulate import draw
+from numsim.runs.draw import draw
 from numsim.theory import balance_probability, balance_rate, balance_samples, balance_samples_bound
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from numsim.claims import Trials
 from numsim.config import Experiment
 from numsim.descent import reference
 from numsim.models.space import Space, pad
-from numsim.runs.simulate import draw
+from numsim.runs.draw import draw
 
 __all__ = ["noise_in_coordinates", "noise_in_space", "noise_of_instances"]
 

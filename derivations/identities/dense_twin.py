@@ -16,7 +16,8 @@ from numsim.descent.evaluation import TestResult, evaluate
 from numsim.models.signal_noise import Labelled, Unlabelled
 from numsim.models.space import pad
 from numsim.models.streams import generator
-from numsim.runs.simulate import Instance, draw, simulate
+from numsim.runs.draw import Instance, draw
+from numsim.runs.simulate import simulate
 
 __all__ = ["Dense", "DenseRun", "compressed", "dense_draw", "dense_run", "dense_test", "test_laws"]
 

@@ -14,7 +14,8 @@ from numsim.config import Resolved
 from numsim.descent.fresh_views import FreshDescent, FreshViews, pretrain_fresh_views
 from numsim.models.decomposition import reassemble
 from numsim.models.space import pad
-from numsim.runs.simulate import Arm, Instance, Pretrained, draw, simulate
+from numsim.runs.draw import Instance, draw
+from numsim.runs.simulate import Arm, Pretrained, simulate
 
 from .recursions import SIGN, SupervisedTwin, pretraining_twin, supervised_twin
 from .roundoff import Deviations, recorded_steps

@@ -15,7 +15,8 @@ from numsim.descent import reference
 from numsim.descent.driver import Descent
 from numsim.descent.fresh_views import FreshViews, pretrain_fresh_views
 from numsim.models.space import pad
-from numsim.runs.simulate import Simulation, draw, simulate
+from numsim.runs.draw import draw
+from numsim.runs.simulate import Simulation, simulate
 
 from .dense_twin import compressed, dense_draw, dense_run, test_laws
 from .roundoff import Deviations, disturbed, trajectory_tolerance

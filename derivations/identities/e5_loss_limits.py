@@ -13,7 +13,7 @@ from numsim.descent import reference
 from numsim.descent.contrastive import pretrain
 from numsim.descent.evaluation import evaluate
 from numsim.models.signal_noise import draw_labels
-from numsim.runs.simulate import draw
+from numsim.runs.draw import draw
 from numsim.theory import (
     flipped_loss,
     mean_signal_loss,

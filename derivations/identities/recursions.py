@@ -12,7 +12,7 @@ from numsim.descent import reference
 from numsim.models.signal_noise import Labelled, draw_views
 from numsim.models.space import Space
 from numsim.models.streams import generator
-from numsim.runs.simulate import Instance
+from numsim.runs.draw import Instance
 
 __all__ = ["SIGN", "SupervisedTwin", "pretraining_twin", "supervised_twin"]
 

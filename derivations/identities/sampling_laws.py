@@ -11,7 +11,7 @@ from numsim.claims import Comparison, Trials, equals, follows, frequency
 from numsim.config import Experiment
 from numsim.models.signal_noise import draw_labels
 from numsim.models.space import Space, pad
-from numsim.runs.simulate import draw
+from numsim.runs.draw import draw
 
 __all__ = ["instance_laws", "space_laws", "subset_laws"]
 

@@ -30,7 +30,8 @@ from numsim.config import Experiment
 from numsim.descent.blas import blas_threads
 from numsim.descent.contrastive import top_eigenpairs
 from numsim.models.space import Space
-from numsim.runs.simulate import draw, simulate
+from numsim.runs.draw import draw
+from numsim.runs.simulate import simulate
 from numsim.theory import spectrum
 
 __all__ = ["alignment_limit", "main"]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numsim.config import Experiment, Resolved
-from numsim.runs.simulate import Instance, draw
+from numsim.runs.draw import Instance, draw
 
 __all__ = ["DIM", "EXACT", "instance_of", "rate_of", "signal_ratio", "unit_of", "views_of"]
 

@@ -12,7 +12,7 @@ from numsim.config import Resolved
 from numsim.descent.contrastive import LINEAR_END, power_matrix, pretrain, top_eigenpairs
 from numsim.descent.fresh_views import FreshViews, pretrain_fresh_views
 from numsim.models.decomposition import pretraining_coefficients
-from numsim.runs.simulate import Instance
+from numsim.runs.draw import Instance
 
 from .high_dimension import DIM, rate_of, signal_ratio, views_of
 

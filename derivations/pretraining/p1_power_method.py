@@ -11,7 +11,7 @@ import numpy.typing as npt
 from numsim.claims import Claim, Comparison, Evidence, Outcome, Trials, at_most, equals, slope
 from numsim.config import Resolved
 from numsim.descent.contrastive import info_nce, power_matrix, pretrain
-from numsim.runs.simulate import Instance
+from numsim.runs.draw import Instance
 from numsim.theory import initial_perturbation, late_perturbation, linear_modes, softmax_response
 
 from ..identities.roundoff import unless_given

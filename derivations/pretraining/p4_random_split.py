@@ -11,7 +11,7 @@ from numsim.claims import Claim, Comparison, Evidence, Outcome, Trials, equals, 
 from numsim.config import Experiment
 from numsim.descent.contrastive import pretrain
 from numsim.descent.network import split_filters
-from numsim.runs.simulate import draw
+from numsim.runs.draw import draw
 from numsim.theory import split_probability
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from numsim.descent.supervised import train_dictionary
 from numsim.models.dictionary import PatchDictionary
 from numsim.models.signal_noise import draw_unlabelled, signal_noise_dictionary
 from numsim.models.space import Space, pad
-from numsim.runs.simulate import draw, simulate
+from numsim.runs.draw import draw
+from numsim.runs.simulate import simulate
 from numsim.theory.defaults import supervised_learning_rate
 
 __all__ = [

@@ -9,7 +9,7 @@ import numpy as np
 
 from numsim.claims import Comparison, at_most, equals, failure_rate
 from numsim.config import Experiment
-from numsim.runs.simulate import draw
+from numsim.runs.draw import draw
 from numsim.theory.defaults import (
     pretraining_learning_rate,
     relative_init_scale,

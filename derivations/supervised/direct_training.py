@@ -15,7 +15,8 @@ from numsim.models.decomposition import supervised_coefficients
 from numsim.models.dictionary import PatchDictionary
 from numsim.models.space import Space
 from numsim.models.streams import generator
-from numsim.runs.simulate import Arm, Instance, draw, simulate
+from numsim.runs.draw import Instance, draw
+from numsim.runs.simulate import Arm, simulate
 from numsim.theory import after_clock, outcome_ratio
 
 __all__ = [

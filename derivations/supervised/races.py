@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from numsim.config import Experiment
+from numsim.runs.draw import Instance, draw
 from numsim.runs.prediction import compare
-from numsim.runs.simulate import Arm, Instance, draw, simulate
+from numsim.runs.simulate import Arm, simulate
 from numsim.theory import Race, race, steps_to_reach
 
 __all__ = ["WINDOW", "Contest", "contest"]

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from numsim.config import Experiment, Resolved
 from numsim.descent.evaluation import evaluate
 from numsim.models.streams import generator
-from numsim.runs.simulate import draw, simulate
+from numsim.runs.draw import draw
+from numsim.runs.simulate import simulate
 from numsim.theory import after_clock, elapsed_clock, linear_end_ratio, success_probability
 
 from .direct_training import Trained, outcome_ratios, trained_arm

@@ -13,27 +13,19 @@ little wrong: keyword arguments for ``check`` under which it must come out ``fai
 by chance is bounded in ``numsim.claims.comparison``.
 """
 
-from .claim import (
-    EFFORTS,
-    Claim,
+from .claim import EFFORTS, Claim, Control, Evidence, Outcome, Trials
+from .comparison import (
     Comparison,
-    Control,
-    Evidence,
-    Outcome,
-    Trials,
     at_least,
     at_most,
     equals,
-    examine,
     failure_rate,
     follows,
     frequency,
     same_law,
     slope,
-    smallest_detected,
-    verify,
-    verify_each,
 )
+from .examination import examine, smallest_detected, verify, verify_each
 
 __all__ = [
     "EFFORTS",

@@ -1,76 +1,26 @@
-"""Claims: a statement of theory, a check that measures it, and a control that must fail.
-
-    from numsim.claims import Claim, Outcome, equals
-
-    def check(trials, *, factor=2.0):
-        draws = [measure(seed) for seed in trials.seeds(quick=20, full=200)]
-        return Outcome([equals("what is compared", factor * theory(), draws, order=0.01)])
-
-    CLAIM = Claim(id="X1", title="...", source="...", check=check, controls={"half of it": {"factor": 1.0}})
-
-A control is the same check on a run that violates the hypothesis, or with a formula that is deliberately a
-little wrong: keyword arguments for ``check`` under which it must come out ``fails``. How often a check fails
-by chance is bounded in ``numsim.claims.comparison``.
-"""
+"""What a claim is: a statement, its check and controls, what a check returns, and the evidence."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..descent.blas import blas_threads
 from ..models.streams import of_claim
-from ..runs.workers import cores, pool_settings, submit
-from .comparison import (
-    LEVEL,
-    Comparison,
-    at_least,
-    at_most,
-    equals,
-    failure_rate,
-    follows,
-    frequency,
-    same_law,
-    slope,
-)
-from .user_errors import raised
+from .comparison import LEVEL, Comparison
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = [
-    "EFFORTS",
-    "Claim",
-    "Comparison",
-    "Control",
-    "Evidence",
-    "Outcome",
-    "Trials",
-    "at_least",
-    "at_most",
-    "equals",
-    "examine",
-    "failure_rate",
-    "follows",
-    "frequency",
-    "same_law",
-    "slope",
-    "smallest_detected",
-    "verify",
-    "verify_each",
-]
+__all__ = ["EFFORTS", "Claim", "Control", "Evidence", "Outcome", "Trials"]
 
 EFFORTS = ("quick", "full")
 
 
-def _check(seed: int, effort: str) -> None:
+def check_settings(seed: int, effort: str) -> None:
+    """Refuse a seed or an effort out of range."""
     if not 0 <= seed < 2**63:
         raise ValueError(f"seed is {seed}, expected an integer from 0 to 2^63 - 1")
     if effort not in EFFORTS:
@@ -86,7 +36,7 @@ class Trials:
 
     def __init__(self, claim: str, seed: int = 0, effort: str = "quick") -> None:
         """Start the streams of ``claim`` for this seed."""
-        _check(seed, effort)
+        check_settings(seed, effort)
         self.effort = effort
         self.rng, self._seeds = of_claim(claim, seed)
 
@@ -247,113 +197,3 @@ class Evidence:
     def good(self) -> bool:
         """The claim holds and its controls fail."""
         return self.verdict == "holds" and self.control == "fails"
-
-
-def _attempt(claim: Claim, trials: Trials, keywords: Mapping[str, Any]) -> Outcome:
-    """What the check finds: a claim whose check breaks off fails, a control must fail by its numbers."""
-    try:
-        with np.errstate(all="ignore"):
-            return _checked(claim.check(trials, **keywords))
-    except MemoryError:
-        return Outcome([], reason="not enough memory")
-    except Exception as error:
-        sentence = f"the check raised {raised(error, claim.check)}"
-        return Outcome([], reason=sentence) if keywords else Outcome([], error=sentence)
-
-
-def _checked(found: Any) -> Outcome:
-    """What a check returned, if it is an outcome with comparisons."""
-    if not isinstance(found, Outcome):
-        raise TypeError(f"a check must return an Outcome, got {type(found).__name__}")
-    single = isinstance(found.comparisons, Comparison)
-    if single or not all(isinstance(c, Comparison) for c in found.comparisons):
-        raise TypeError("an Outcome takes a list of comparisons, such as [equals(...)]")
-    return found
-
-
-def examine(claim: Claim, seed: int = 0, effort: str = "quick") -> Evidence:
-    """Check one claim and its controls, all on the same random draws.
-
-    A check that raises an error fails; a control that does is inconclusive.
-    """
-    start = time.perf_counter()
-
-    def attempt(keywords: Mapping[str, Any]) -> Outcome:
-        return _attempt(claim, Trials(claim.id, seed, effort), keywords)
-
-    with blas_threads(1):
-        outcome = attempt({})
-        controls = [Control(words, attempt(keywords)) for words, keywords in claim.controls.items()]
-    return Evidence(claim, outcome, controls, time.perf_counter() - start)
-
-
-def verify(
-    claims: Sequence[str | Path | Claim] | None = None, seed: int = 0, effort: str = "quick"
-) -> list[Evidence]:
-    """Check claims and their controls, in parallel, and return the evidence in the order asked for.
-
-    claims : ids ("P2"), paths of modules with a ``Claim``, or claims; None: all of ``numsim.derivations``.
-    seed : of all randomness; any seed must give the same verdicts.
-    effort : "quick" (the suite in a minute) or "full" (larger ladders, minutes).
-
-    Raises ValueError for an unknown claim or effort. Source: the statistics are in claims/comparison.py.
-    """
-    from .registry import find
-
-    _check(seed, effort)
-    found = find(claims)
-    by_id = {evidence.id: evidence for evidence in verify_each(found, seed, effort)}
-    return [by_id[claim.id] for claim in found]
-
-
-def verify_each(claims: Sequence[Claim], seed: int = 0, effort: str = "quick") -> Iterator[Evidence]:
-    """Evidence as it comes in, from as many processes as there are cores.
-
-    Processes, because checks are Python around short kernels: threads would wait for one another's lock and
-    take longer than one alone. Leaving the loop early, by Ctrl-C for example, ends them.
-    """
-    _check(seed, effort)
-    if len(claims) < 2:
-        yield from (examine(claim, seed, effort) for claim in claims)
-        return
-    from loky import ProcessPoolExecutor, as_completed
-
-    executor = ProcessPoolExecutor(min(cores(), len(claims)), **pool_settings())
-    try:
-        running = {submit(executor, _findings, claim, seed, effort): claim for claim in claims}
-        for future in as_completed(running):
-            yield Evidence(running[future], *_collected(future))
-    finally:
-        executor.shutdown(kill_workers=True)
-
-
-def _findings(claim: Claim, seed: int, effort: str) -> tuple[Outcome, Sequence[Control], float]:
-    """The evidence without the claim, which the parent has."""
-    evidence = examine(claim, seed, effort)
-    return evidence.outcome, evidence.controls, evidence.seconds
-
-
-def _collected(future: Future[tuple[Outcome, Sequence[Control], float]]) -> tuple[Any, ...]:
-    """What a process found; if it died, or could not send it, that."""
-    error = future.exception()
-    if error is None:
-        return future.result()
-    lost = Outcome([], reason=f"its process was lost: {type(error).__name__}: {str(error).splitlines()[0]}")
-    return lost, [Control("not run", lost)], math.nan
-
-
-def smallest_detected(
-    claim: Claim, keyword: str, values: Sequence[Any], *, seeds: int = 5, effort: str = "quick"
-) -> Any:
-    """The first of ``values`` for ``keyword``, ordered from nearly right to wrong, that fails at every seed.
-
-    The power of a check, as its note reports it; None if even the last passes once.
-    """
-
-    def outcome(value: Any, seed: int) -> Outcome:
-        return _attempt(claim, Trials(claim.id, seed, effort), {keyword: value})
-
-    for value in values:
-        if all(outcome(value, seed).verdict == "fails" for seed in range(seeds)):
-            return value
-    return None

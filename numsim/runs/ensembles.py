@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from numbers import Integral
@@ -27,11 +25,12 @@ from ..config.experiment import Experiment, Resolved
 from ..config.sources import Given, as_experiment
 from ..config.values import MOST
 from ..descent.blas import blas_threads
+from .draw import check_memory
 from .measures import ARMS, FAILED, PHYSICS, STATUSES, blank, measure_many, variables
 from .replicates import portion_size
-from .simulate import Report, check_memory
+from .simulate import Report
 from .versions import versions
-from .workers import cores, pool_settings
+from .workers import cores, end, in_threads, lasting_pool
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -135,31 +134,25 @@ def _numbers(found: Floats | Exception) -> Floats:
 
 
 def _in_threads(e: Resolved, seeds: Sequence[int], workers: int) -> list[Floats]:
-    stopped = threading.Event()
+    def rows_of(part: Sequence[int], stopped: Callable[[], bool]) -> list[Floats]:
+        def watch(stage: str, step: int, loss: float) -> None:
+            if stopped():  # long runs stop at their next pause
+                raise KeyboardInterrupt
 
-    def watch(stage: str, step: int, loss: float) -> None:
-        if stopped.is_set():
-            raise KeyboardInterrupt
+        return _rows(e, part, watch)
 
     size = portion_size(e)
     parts = [seeds[k : k + size] for k in range(0, len(seeds), size)]
-    with blas_threads(e.threads), ThreadPoolExecutor(workers) as executor:
-        try:
-            return [row for rows in executor.map(lambda part: _rows(e, part, watch), parts) for row in rows]
-        except BaseException:
-            stopped.set()  # long runs stop at their next pause
-            executor.shutdown(wait=True, cancel_futures=True)
-            raise
+    with blas_threads(e.threads):
+        return [row for rows in in_threads(rows_of, parts, workers) for row in rows]
 
 
 def _in_processes(e: Resolved, seeds: Sequence[int], workers: int, batch: int) -> list[Floats]:
     """In processes that stay for the next ensemble: they take seconds to start."""
     global _last_use
-    from loky import get_reusable_executor
-
     size = min(batch, -(-len(seeds) // (4 * workers)))  # a few batches each, for they end at different times
     batches = [seeds[k : k + size] for k in range(0, len(seeds), size)]
-    executor = get_reusable_executor(workers, timeout=_IDLE, **pool_settings())
+    executor = lasting_pool(workers, _IDLE)
     try:
         rows = [row for rows in executor.map(partial(_rows, e), batches) for row in rows]
     except BrokenProcessPool:  # somebody killed a worker
@@ -167,7 +160,7 @@ def _in_processes(e: Resolved, seeds: Sequence[int], workers: int, batch: int) -
         return _in_threads(e, seeds, workers)
     except BaseException:  # Ctrl-C
         _last_use = -math.inf
-        executor.shutdown(wait=True, kill_workers=True)
+        end(executor)
         raise
     _last_use = time.monotonic()
     return rows

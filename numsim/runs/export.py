@@ -14,9 +14,10 @@ from ..config.experiment import Experiment
 from ..config.sources import Given, as_experiment
 from ..descent.blas import blas_threads
 from ..models.streams import generator
+from .draw import draw
 from .files import write_atomically
 from .result import Result
-from .simulate import Simulation, draw, simulate
+from .simulate import Simulation, simulate
 
 if TYPE_CHECKING:
     from .simulate import Report

@@ -21,9 +21,10 @@ import numpy.typing as npt
 from ..config.experiment import Resolved
 from ..descent.contrastive import top_eigenpairs
 from ..descent.driver import STATUSES as ENDS
+from .draw import Instance, draw
 from .prediction import predicted_unit
 from .replicates import portion_size, supervised_runs
-from .simulate import Arm, Instance, Report, Simulation, draw, pretrain_only, simulate
+from .simulate import Arm, Report, Simulation, pretrain_only, simulate
 
 __all__ = [
     "ABSENT",

@@ -19,13 +19,8 @@ from ..descent.evaluation import evaluate_stack
 from ..descent.supervised import Trained, train_stack
 from ..models.signal_noise import signal_noise_entries
 from ..models.streams import generator
-from .simulate import (
-    draw_supervised,
-    test_network,
-    test_settings,
-    training_settings,
-    training_start,
-)
+from .draw import draw_supervised
+from .simulate import test_network, test_settings, training_settings, training_start
 
 __all__ = ["portion_size", "supervised_runs"]
 

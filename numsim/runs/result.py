@@ -18,10 +18,11 @@ import numpy as np
 from ..config.experiment import Experiment, Resolved
 from ..descent.driver import EXPLANATIONS, NON_FINITE, STATUSES
 from ..theory import conditions
+from .draw import Instance
 from .files import write_atomically
 from .measures import PHYSICS
 from .prediction import compare
-from .simulate import Arm, Instance, Pretrained, Simulation
+from .simulate import Arm, Pretrained, Simulation
 from .versions import versions
 
 if TYPE_CHECKING:  # half a second, which a run that nobody plots or saves need not spend

@@ -10,7 +10,8 @@ import xarray as xr
 from ..descent.contrastive import alignment
 from ..descent.fresh_views import FreshDescent
 from ..models.decomposition import pretraining_coefficients, supervised_coefficients
-from .simulate import Arm, Instance, Pretrained
+from .draw import Instance
+from .simulate import Arm, Pretrained
 
 __all__ = ["arm_trajectory", "pretraining_trajectory"]
 

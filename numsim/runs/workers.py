@@ -1,4 +1,4 @@
-"""What a run has of the machine: cores, worker processes."""
+"""Every pool of workers on this machine: threads, processes, and processes that stay."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from concurrent.futures import Executor, Future
 
-__all__ = ["cores", "follow", "pool_settings", "safe_path", "submit"]
+__all__ = ["cores", "end", "in_threads", "lasting_pool", "process_pool", "safe_path", "submit"]
+
+Part = TypeVar("Part")
+Found = TypeVar("Found")
 
 
 def cores() -> int:
@@ -24,7 +26,7 @@ def cores() -> int:
     return int(cpu_count())
 
 
-def follow(parent: int) -> None:
+def _follow(parent: int) -> None:
     """A worker process leaves Ctrl-C to its parent, and ends with it, even in the middle of a long run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -57,8 +59,8 @@ def safe_path() -> Iterator[None]:
             os.environ[_SAFE] = before
 
 
-def pool_settings() -> dict[str, Any]:
-    """What every pool of loky is made with: workers that ``follow`` this process, on a ``safe_path``."""
+def _settings() -> dict[str, Any]:
+    """What every pool of loky is made with: workers that follow this process, on a ``safe_path``."""
     from multiprocessing import resource_tracker
 
     from loky.backend import resource_tracker as loky_tracker
@@ -67,7 +69,7 @@ def pool_settings() -> dict[str, Any]:
         loky_tracker.ensure_running()
         if os.name == "posix":
             resource_tracker.ensure_running()
-    return {"initializer": follow, "initargs": (os.getpid(),), "env": {_SAFE: "1"}}
+    return {"initializer": _follow, "initargs": (os.getpid(),), "env": {_SAFE: "1"}}
 
 
 def submit(pool: Executor, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
@@ -81,3 +83,47 @@ def submit(pool: Executor, function: Callable[..., Any], *arguments: Any) -> Fut
         failed: Future[Any] = Future()
         failed.set_exception(error)
         return failed
+
+
+def process_pool(count: int) -> Executor:
+    """A pool of so many processes, for ``submit`` and ``end``."""
+    from loky import ProcessPoolExecutor
+
+    pool: Executor = ProcessPoolExecutor(count, **_settings())
+    return pool
+
+
+def lasting_pool(count: int, idle: float) -> Executor:
+    """The pool of processes that stays for the next one who asks: they take seconds to start.
+
+    idle : seconds without work after which its processes end.
+    """
+    from loky import get_reusable_executor
+
+    pool: Executor = get_reusable_executor(count, timeout=idle, **_settings())
+    return pool
+
+
+def end(pool: Any) -> None:
+    """End a pool's processes, whatever they do."""
+    pool.shutdown(wait=True, kill_workers=True)
+
+
+def in_threads(
+    function: Callable[[Part, Callable[[], bool]], Found], parts: Sequence[Part], count: int
+) -> list[Found]:
+    """function(part, stopped) of every part, in so many threads of this process, in order.
+
+    stopped() turns true once the results are not wanted any more, by Ctrl-C or another part's error: a long
+    call then breaks off by itself, for threads cannot be ended.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    event = threading.Event()
+    with ThreadPoolExecutor(count) as executor:
+        try:
+            return list(executor.map(lambda part: function(part, event.is_set), parts))
+        except BaseException:
+            event.set()
+            executor.shutdown(wait=True, cancel_futures=True)
+            raise

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import __version__
-from ..claims.claim import Claim, Comparison, Evidence, Outcome
+from ..claims import Claim, Comparison, Evidence, Outcome
 
 __all__ = ["BROKEN", "INCOMPLETE", "document", "exit_code", "live_table", "sentences", "show_verification"]
 

@@ -11,16 +11,14 @@ with it (or was beside one that did), ``Unreachable`` that there is nobody left 
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Collection
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, Protocol
 
-from ..config.errors import ConfigError
-from ..runs.workers import cores, pool_settings, submit
+from ..runs.workers import cores, end, process_pool, submit
 from .batches import Batch, Row, run_batch
 
-__all__ = ["Executor", "Here", "Processes", "Unreachable", "WorkerDied", "connect"]
+__all__ = ["Executor", "Here", "Processes", "Unreachable", "WorkerDied"]
 
 
 class WorkerDied(Exception):
@@ -102,10 +100,8 @@ class Processes:
 
     def submit(self, batch: Batch) -> Future[list[Row]]:
         """Hand it to the pool, a new one if the last has lost a process."""
-        from loky import ProcessPoolExecutor
-
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(self.workers, **pool_settings())
+            self._pool = process_pool(self.workers)
         return submit(self._pool, run_batch, batch)
 
     def done(self, pending: Collection[Future[list[Row]]], timeout: float) -> list[Future[list[Row]]]:
@@ -125,20 +121,5 @@ class Processes:
     def close(self) -> None:
         """End the processes, whatever they do."""
         if self._pool is not None:
-            self._pool.shutdown(wait=True, kill_workers=True)
+            end(self._pool)
             self._pool = None
-
-
-def connect(scheduler: str | None, threads: int, runs: int) -> Executor:
-    """The executor: None, processes of this machine; "local", Dask on it; or a scheduler's address."""
-    if scheduler is None:
-        return Here() if runs <= 1 else Processes(threads)
-    try:
-        from .cluster import Cluster
-    except ImportError as error:
-        needed = f"{sys.executable} -m pip install 'numsim[dask]'"
-        raise ConfigError(
-            f"scheduler: got {scheduler}, expected dask.distributed to be installed: {needed}"
-        ) from error
-    cluster: Executor = Cluster(scheduler)
-    return cluster

@@ -21,8 +21,9 @@ from ..runs.ensembles import LARGEST_SAVED, checked_seeds, dataset
 from ..runs.files import write_atomically
 from ..runs.folders import LEDGER, RESULT, RESULTS, SWEEP, clear, differences, other_physics, strangers
 from ..runs.measures import FAILED, MEASURES, NOT_RUN, blank, size
+from .connect import connect
 from .criteria import Criterion, choose, swept_experiment
-from .executors import Executor, Unreachable, connect
+from .executors import Executor, Unreachable
 from .grid import Grid, parse_axes
 from .ledger import Ledger
 from .runner import Progress, Runner

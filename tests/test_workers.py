@@ -18,7 +18,7 @@ import pytest
 
 import numsim
 from numsim.claims.registry import builtin, load_claims
-from numsim.runs import workers as processes
+from numsim.runs import workers
 from numsim.sweeps.batches import Batch
 from numsim.sweeps.executors import Processes, WorkerDied
 
@@ -84,8 +84,8 @@ def test_workers_do_not_import_from_the_current_folder(more: tuple[str, ...], tm
 
 def test_the_environment_is_as_it_was_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
-    with processes.safe_path():
-        with processes.safe_path():
+    with workers.safe_path():
+        with workers.safe_path():
             pass
         assert os.environ["PYTHONSAFEPATH"] == "1"
     assert "PYTHONSAFEPATH" not in os.environ
@@ -97,7 +97,7 @@ def test_a_pool_that_has_just_broken_gives_a_future_that_says_so() -> None:
             raise BrokenProcessPool("a process died")
 
     with pytest.raises(BrokenProcessPool, match="a process died"):
-        processes.submit(Broken(), print).result()
+        workers.submit(Broken(), print).result()
 
 
 def test_a_batch_for_a_pool_that_has_just_broken_is_run_again() -> None:
