@@ -133,9 +133,10 @@ class _Item(ListItem):
     def render_number(
         self, console: Console, options: ConsoleOptions, number: int, last_number: int
     ) -> RenderResult:
-        first, *rest = super().render_number(console, options, number, last_number)
-        assert isinstance(first, Segment)
-        yield from (Segment(f"{number}. ".rjust(len(first.text)), first.style), *rest)
+        for index, part in enumerate(super().render_number(console, options, number, last_number)):
+            if index == 0 and isinstance(part, Segment):
+                part = Segment(f"{number}. ".rjust(len(part.text)), part.style)
+            yield part
 
 
 class _Blocks(Markdown):
