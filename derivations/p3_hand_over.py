@@ -335,8 +335,8 @@ CLAIM = Claim(
     id="P3",
     title="Length of the linear stage, and signal to fresh noise at its end",
     source="Zhang-Cao, Theorem 5.3; R_T, coefficients and saturation in closed form new here",
-    statement=r"R_T = \frac{\langle w, \mu\rangle}{\operatorname{sd}\langle w, \xi_{\mathrm{new}}\rangle} \to "
-    r"\sqrt{2 n_0}\, \mathrm{SNR}^2 \sqrt{d} , \qquad "
+    statement=r"R_T = \frac{\langle w, \mu\rangle}{\operatorname{sd}\langle w, \xi_{\mathrm{new}}\rangle} "
+    r"\to \sqrt{2 n_0}\, \mathrm{SNR}^2 \sqrt{d} , \qquad "
     r"T = \frac{1}{\log(1 + \lambda_1)} \log \frac{\sqrt{\tau / 2m} \sqrt{2\kappa / (1 + 2\kappa)}}"
     r"{\sigma_0 \lVert\mu\rVert}",
     check=check,
