@@ -153,6 +153,8 @@ def printed(markdown: str, width: int = 80) -> str:
         (r"x \sim N(0, \sigma^2)", "x ∼ N(0, σ²)"),
         (r"\int_0^1 f\,dx", "∫₀¹ f dx"),
         (r"d!", "d!"),
+        (r"\bar{} x", "x"),
+        (r"\frac{}{} + {}^2 + \sqrt{}", "()/() + ² + √()"),
     ],
 )
 def test_a_formula_in_a_line(latex: str, text: str) -> None:
@@ -324,6 +326,11 @@ def test_cells_are_folded_not_cut() -> None:
     assert max(map(len, lines)) <= 30
     assert "".join("".join(lines).split()).replace("─", "").count("a") == 10
     assert "…" not in "".join(lines)
+
+
+def test_numbers_of_items_and_items_without_anything() -> None:
+    assert printed("9. a\n10. b\n") == " 9. a\n10. b\n"
+    assert printed("text\n\n1.\n").strip() == "text"
 
 
 def test_code_keeps_its_blank_lines() -> None:

@@ -174,7 +174,7 @@ def _items(node: Element) -> list[Item]:
     """The pieces of what an element shows. Raises UnknownMathematics for one that has no rule here."""
     if node.tag not in _CONVERTERS:
         raise UnknownMathematics(f"<{node.tag}>")
-    return _CONVERTERS[node.tag](node)
+    return [item for item in _CONVERTERS[node.tag](node) if item.text]
 
 
 def _row(node: Element) -> list[Item]:
@@ -183,7 +183,7 @@ def _row(node: Element) -> list[Item]:
 
 def _text(node: Element) -> list[Item]:
     text = re.sub(r"\s", GLUE, "".join(node.itertext()))
-    return [Item(text, "text")] if text else []
+    return [Item(text, "text")]
 
 
 def _symbol(node: Element) -> list[Item]:

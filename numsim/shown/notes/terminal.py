@@ -7,6 +7,7 @@ their own with their numbers at the right, and structure is visible without colo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import dropwhile
 from typing import ClassVar
 
 from markdown_it.token import Token
@@ -133,9 +134,10 @@ class _Item(ListItem):
     def render_number(
         self, console: Console, options: ConsoleOptions, number: int, last_number: int
     ) -> RenderResult:
-        first, *rest = super().render_number(console, options, number, last_number)
-        assert isinstance(first, Segment)
-        yield from (Segment(f"{number}. ".rjust(len(first.text)), first.style), *rest)
+        for index, part in enumerate(super().render_number(console, options, number, last_number)):
+            if index == 0 and isinstance(part, Segment):
+                part = Segment(f"{number}. ".rjust(len(part.text)), part.style)
+            yield part
 
 
 class _Blocks(Markdown):
@@ -162,10 +164,10 @@ class Note:
         self._blocks.parsed = _without_empty_paragraphs(_readable(parser().parse(markdown)))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Lines without spaces at their ends."""
+        """Lines without spaces at their ends; rich begins a note that begins with a list by a blank one."""
         with console.use_theme(_THEME):
             lines = console.render_lines(self._blocks, options, pad=False)
-        for line in lines:
+        for line in dropwhile(lambda line: not "".join(s.text for s in line).strip(), lines):
             length = cell_len("".join(segment.text for segment in line).rstrip(f" {GLUE}{DEEP}"))
             for text, style, _ in Segment.adjust_line_length(line, length, pad=False):
                 yield Segment(text.replace(GLUE, " ").replace(DEEP, " "), style)
