@@ -831,12 +831,12 @@ def test_an_interrupt_keeps_the_ledger(call: Call, tmp_path: Path, monkeypatch: 
 DRIVER = """
 import sys
 from numsim import cli
-from numsim.sweep import executors
+from numsim.sweeps import executors
 
 def logging(path, pause):
     def run(batch):  # a closure travels to the workers as it is
         import os, time
-        from numsim.sweep.batches import run_batch
+        from numsim.sweeps.batches import run_batch
         with open(path, "a") as log:
             log.write("".join(f"{os.getpid()} {t.cell} {s}\\n" for t in batch.tasks for s in t.seeds))
         time.sleep(pause)
