@@ -39,8 +39,9 @@ def plot(
     ] = None,
 ) -> None:
     """Draw the figure of a saved result: of a run, or of a sweep."""
-    from ..runs.folders import RESULT, RESULTS, load_saved
+    from ..runs.folders import RESULT, RESULTS
     from ..shown.style import picture_kind
+    from ..sweeps.results import load_saved
 
     if path.is_dir():
         path = path / (RESULTS if (path / RESULTS).exists() else RESULT)

@@ -87,7 +87,7 @@ def _finish_sweep(sought: Attempt, folder: Path, as_json: bool, seconds: float) 
     from ..runs.folders import SWEEP
     from ..shown.sweep_tables import counts, show_sweep, summary, write_csv
     from ..sweeps.criteria import sweep_fits
-    from ..sweeps.study import netcdf
+    from ..sweeps.results import netcdf
 
     found, computed = sought.found, sought.computed
     fitted = sweep_fits(found)

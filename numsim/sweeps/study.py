@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,12 +24,13 @@ from .criteria import Criterion, choose, swept_experiment
 from .executors import Executor, Unreachable, connect
 from .grid import Grid, parse_axes
 from .ledger import Ledger
+from .results import load_results, netcdf
 from .runner import Progress, Runner
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["LEDGER", "RESULTS", "Attempt", "Study", "load_results", "netcdf", "prepared", "sweep"]
+__all__ = ["Attempt", "Study", "prepared", "sweep"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -335,23 +335,3 @@ def prepared(given: str | os.PathLike[str], resume: bool = True) -> Path:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise ConfigError(fault("out", show(str(folder)), f"a folder that can be made ({reason})")) from error
     return folder
-
-
-def netcdf(found: xr.Dataset) -> bytes:
-    """The dataset as the bytes of a NetCDF 3 file: equal datasets, equal bytes."""
-    return bytes(found.to_netcdf(engine="scipy", format="NETCDF3_64BIT"))
-
-
-def load_results(path: str | os.PathLike[str]) -> xr.Dataset | None:
-    """The dataset of a sweep's results.nc; None for any other file, OSError for one that cannot be read."""
-    import xarray as xr
-
-    content = Path(path).read_bytes()
-    if not content.startswith(b"CDF"):
-        return None
-    try:
-        with xr.open_dataset(BytesIO(content), engine="scipy") as opened:
-            found = opened.load()
-    except Exception:  # a damaged file may raise anything while it is taken apart
-        return None
-    return found if {"criteria", "experiment", "physics"} <= set(found.attrs) else None
