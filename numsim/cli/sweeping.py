@@ -52,7 +52,7 @@ def sweep(
     what is there by then.
     """
     from ..runs.folders import SWEEP
-    from ..sweeps.study import prepared
+    from ..sweeps.folder import prepared
     from ..sweeps.sweepfile import load_sweep
 
     study = load_sweep(source, overrides_of(settings))
