@@ -338,7 +338,7 @@ def test_errors_end_with_their_code(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "_experiment", fail)
+    monkeypatch.setattr("numsim.cli.running.experiment_of", fail)
     done = call("run")
     assert (done.code, done.out, done.faults) == (code, "", lines)
 
@@ -347,7 +347,7 @@ def test_our_own_errors_are_not_hidden(call: Call, monkeypatch: pytest.MonkeyPat
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "_experiment", fail)
+    monkeypatch.setattr("numsim.cli.running.experiment_of", fail)
     with pytest.raises(ZeroDivisionError):
         call("run")
 
@@ -444,7 +444,7 @@ def test_a_result_that_is_neither_kept_nor_shown_is_a_fault(
         raise BrokenPipeError
 
     monkeypatch.setattr("numsim.runs.files.write_together", _full)
-    monkeypatch.setattr(cli, "_show", gone)
+    monkeypatch.setattr("numsim.cli.running._show", gone)
     done = call("run", "--out", "out", *_set(*_SMALL))
     assert (done.code, done.faults) == (
         cli.INCOMPLETE,

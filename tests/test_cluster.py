@@ -19,10 +19,12 @@ import pytest
 
 import numsim
 from numsim import cli
+from numsim.runs.folders import LEDGER, RESULTS
 from numsim.sweeps import study
 from numsim.sweeps.executors import Here
 from numsim.sweeps.ledger import Ledger
-from numsim.sweeps.study import LEDGER, RESULTS, Study, netcdf
+from numsim.sweeps.results import netcdf
+from numsim.sweeps.study import Study
 
 pytest.importorskip("distributed")
 

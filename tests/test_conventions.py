@@ -18,7 +18,11 @@ PACKAGE = ROOT / "numsim"
 CHAPTERS = ROOT / "derivations"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
+# From the ground up: a module imports from its own storey and from those below.
+STOREYS = ["models", "descent", "theory", "config", "runs", "sweeps", "claims", "shown", "cli", "__main__"]
 PURE = {"models", "descent", "theory"}
+UPWARDS = {("theory/conditions.py", "config")}
+"""A preset's name is accepted wherever an experiment is: only then is the configuration loaded."""
 NUMERICAL = {"numpy", "scipy", "numba", "llvmlite", "threadpoolctl"}
 STANDARD = set(sys.stdlib_module_names)
 HEAVY = ("numba", "scipy", "xarray", "pandas", "matplotlib", "jax", "pydantic", "typer", "rich")
@@ -47,6 +51,11 @@ PUBLIC = {
 }
 
 
+def storey_of(module: str) -> str:
+    """theory for numsim.theory.race."""
+    return module.split(".")[1]
+
+
 def module_of(path: Path) -> str:
     """numsim.theory.race for its file; a package for its __init__.py."""
     parts = path.relative_to(ROOT).with_suffix("").parts
@@ -71,6 +80,11 @@ def imports(path: Path) -> set[str]:
     return {name if name.split(".")[0] == "numsim" else name.split(".")[0] for name in found}
 
 
+def own(path: Path) -> set[str]:
+    """The modules of numsim that a file imports, but for the package's first, which is only names."""
+    return {name for name in imports(path) if name.startswith("numsim.") and "derivations" not in name}
+
+
 def test_numba_is_imported_in_one_file_only() -> None:
     users = {path.name for path in MODULES if "numba" in imports(path)}
     assert users == {"_jit.py"}
@@ -86,9 +100,27 @@ def test_reference_imports_nothing_of_numsim() -> None:
     assert imports(PACKAGE / "descent" / "reference.py") <= {"numpy"} | STANDARD
 
 
+@pytest.mark.parametrize("path", MODULES, ids=module_of)
+def test_a_module_stands_on_its_own_storey_and_those_below(path: Path) -> None:
+    if path == PACKAGE / "__init__.py":
+        return
+    height = STOREYS.index(storey_of(module_of(path))) if module_of(path) != "numsim.presets" else 0
+    above = {storey_of(name) for name in own(path)} - set(STOREYS[: height + 1])
+    name = path.relative_to(PACKAGE).as_posix()
+    assert {storey for storey in above if (name, storey) not in UPWARDS} == set()
+
+
 @pytest.mark.parametrize("path", [p for p in MODULES if p.parent.name in PURE], ids=module_of)
 def test_the_pure_simulator_imports_numerics_only(path: Path) -> None:
     assert {name for name in imports(path) if not name.startswith("numsim")} <= NUMERICAL | STANDARD
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    graph = {module_of(path): own(path) for path in MODULES if path != PACKAGE / "__init__.py"}
+    graph["numsim.theory.conditions"] -= {"numsim.config.sources"}  # UPWARDS
+    while ends := {name for name, needed in graph.items() if not needed & graph.keys()}:
+        graph = {name: needed for name, needed in graph.items() if name not in ends}
+    assert graph == {}
 
 
 def test_public_names_are_frozen_and_lazy() -> None:

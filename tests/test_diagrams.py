@@ -15,12 +15,12 @@ import xarray as xr
 from rich.console import Console
 
 import numsim
-from numsim.runs.folders import load_saved
 from numsim.runs.measures import FAILED, NOT_RUN, blank, size
 from numsim.shown.phase_diagrams import diagram
 from numsim.shown.sweep_tables import counts, show_sweep, summary, write_csv
 from numsim.sweeps.criteria import Criterion, sweep_fits
-from numsim.sweeps.study import Study, netcdf
+from numsim.sweeps.results import load_saved, netcdf
+from numsim.sweeps.study import Study
 
 SNRS, COUNTS = [0.2, 0.4, 0.8], [4, 16, 64, 256]
 LEARNS = Criterion(

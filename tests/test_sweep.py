@@ -26,6 +26,7 @@ import numsim
 import numsim.runs.measures
 from numsim import cli
 from numsim.config import Resolved
+from numsim.runs.folders import LEDGER, RESULTS
 from numsim.runs.measures import ABSENT, FAILED, NON_FINITE, NOT_RUN, STATUSES
 from numsim.sweeps import batches, executors, study
 from numsim.sweeps.batches import Batch, Row
@@ -34,8 +35,9 @@ from numsim.sweeps.criteria import Criterion
 from numsim.sweeps.executors import Here, Processes, WorkerDied
 from numsim.sweeps.grid import Grid, parse_axes
 from numsim.sweeps.ledger import Ledger, LedgerError, LedgerFull
+from numsim.sweeps.results import load_results, netcdf
 from numsim.sweeps.runner import Runner
-from numsim.sweeps.study import LEDGER, RESULTS, Study, load_results, netcdf
+from numsim.sweeps.study import Study
 
 SMALL = numsim.Experiment(
     data={"dim": 400, "snr": 0.5},

@@ -6,7 +6,6 @@ is refused, so that nothing that took hours is lost to a folder's name typed twi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -31,7 +30,6 @@ __all__ = [
     "TABLE",
     "clear",
     "differences",
-    "load_saved",
     "other_physics",
     "other_than_run",
     "physics_of",
@@ -46,17 +44,6 @@ SWEEP = (RESULTS, TABLE, SUMMARY, FIGURE)
 """What a sweep writes beside its ledger."""
 
 _SHOWN = 3
-
-
-def load_saved(path: str | os.PathLike[str]) -> Result | xr.Dataset:
-    """The saved result of a run, or the dataset of a sweep.
-
-    Raises ValueError for a file that is neither, OSError for one that cannot be read.
-    """
-    from ..sweeps.study import load_results
-
-    found = load_results(path)
-    return load_result(path) if found is None else found
 
 
 def physics_of(saved: Result | xr.Dataset) -> str:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation
 
 if TYPE_CHECKING:
-    from ..claims.claim import Evidence, Outcome
+    from ..claims import Evidence, Outcome
     from ..claims.comparison import Comparison
 
 __all__ = ["CONTROL", "MEASURED", "PREDICTED", "deviations", "measured_points", "panels", "tidy"]

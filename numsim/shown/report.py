@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from ..claims.claim import Control, Evidence
+from ..claims import Control, Evidence
 from ..claims.comparison import SUITE_LEVEL, Comparison
 from ..claims.user_errors import raised
 from ..runs.files import write_atomically

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,25 +12,27 @@ import numpy as np
 import numpy.typing as npt
 
 from ..config.errors import ConfigError, fault, nearest
-from ..config.experiment import Experiment, flat_settings
+from ..config.experiment import Experiment
 from ..config.sources import Given, as_experiment
-from ..config.values import MOST, merge
+from ..config.values import MOST
 from ..models.checks import show
 from ..runs.ensembles import LARGEST_SAVED, checked_seeds, dataset
 from ..runs.files import write_atomically
-from ..runs.folders import LEDGER, RESULT, RESULTS, SWEEP, clear, differences, other_physics, strangers
+from ..runs.folders import LEDGER, RESULTS
 from ..runs.measures import FAILED, MEASURES, NOT_RUN, blank, size
 from .connect import connect
-from .criteria import Criterion, choose, swept_experiment
+from .criteria import Criterion, choose
 from .executors import Executor, Unreachable
+from .folder import Owner, prepared
 from .grid import Grid, parse_axes
 from .ledger import Ledger
+from .results import netcdf
 from .runner import Progress, Runner
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["LEDGER", "RESULTS", "Attempt", "Study", "load_results", "netcdf", "prepared", "sweep"]
+__all__ = ["Attempt", "Study", "sweep"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -130,11 +131,12 @@ class Study:
         replace: bool = False,
     ) -> Attempt:
         """As ``run``, but being interrupted, or losing the scheduler, is a value: what is there by then."""
+        owner = Owner(self.grid, self.measures)
         if out is not None and not (out / LEDGER).exists():  # before one is made there
-            self._claim(out, None, replace)
+            owner.claim(out, None, replace)
         with Ledger(None if out is None else out / LEDGER, replace=replace) as ledger:
             if out is not None:
-                self._claim(out, ledger, replace)
+                owner.claim(out, ledger, replace)
             executor: Executor | None = None
             stopped: KeyboardInterrupt | Unreachable | None = None
             chosen: set[int] = set()
@@ -152,57 +154,6 @@ class Study:
                 stopped, chosen = error, set(range(self.grid.size))
             found = self._dataset(self._collect(ledger, runner, chosen), complete=stopped is None)
             return Attempt(found, runner.computed, stopped)
-
-    def _claim(self, out: Path, ledger: Ledger | None, replace: bool) -> None:
-        """Refuse a folder that holds another experiment, or empty it."""
-        if other := self._other(out, ledger):
-            if not replace:
-                raise ConfigError(f"{out} holds {other}; choose another folder, or replace it (--replace)")
-            if ledger is not None:
-                ledger.clear()
-                clear(out)
-        if ledger is not None:
-            ledger.owner = self._name
-
-    def _other(self, out: Path, ledger: Ledger | None) -> str:
-        """What a folder holds, in words, other than this sweep with perhaps other values and seeds."""
-        if (out / RESULT).exists():
-            return "a run"
-        wanted = self._document(self.grid.overrides(0), self.grid.experiment, self.measures)
-        mine = ledger is not None and ledger.owner == self._name
-        texts = [] if ledger is None or mine else ledger.texts()  # 50 us each, of perhaps millions
-        for text in texts:
-            kept = json.loads(text)
-            if found := differences(self._fixed(kept["settings"], kept["measures"]), wanted):
-                return f"another experiment ({found})"
-        if not (out / RESULTS).exists():
-            return "" if mine or texts else strangers(out, SWEEP)
-        saved = load_results(out / RESULTS)
-        if saved is None:
-            return f"a {RESULTS} that cannot be read"
-        axes = {str(k): v.values.tolist() for k, v in saved.coords.items() if k not in ("arm", "seed")}
-        varied = {name: values[0] if len(values) == 1 else values for name, values in axes.items()}
-        measured = [name for name in MEASURES if {v.name for v in MEASURES[name]} <= set(saved.data_vars)]
-        found = differences(self._document(varied, swept_experiment(saved), measured), wanted)
-        return f"another experiment ({found})" if found else other_physics(saved)
-
-    def _document(
-        self, overrides: Mapping[str, object], experiment: Experiment, measures: Sequence[str]
-    ) -> dict[str, object]:
-        return self._fixed(merge([flat_settings(experiment), overrides]), measures)
-
-    @property
-    def _name(self) -> str:
-        """What a ledger knows this sweep by, whatever values and seeds it has."""
-        axes = sorted(name for axis in self.grid.axes for name in (axis.name, *axis.tied))
-        wanted = self._document(self.grid.overrides(0), self.grid.experiment, self.measures)
-        return json.dumps({"axes": axes, "fixed": wanted}, sort_keys=True)
-
-    def _fixed(self, settings: Mapping[str, object], measures: Sequence[str]) -> dict[str, object]:
-        """What makes a sweep the same experiment: the settings that its axes do not vary, and measures."""
-        varied = {name for axis in self.grid.axes for name in (axis.name, *axis.tied)} | {"seed"}
-        fixed = {name: value for name, value in settings.items() if name not in varied}
-        return {**fixed, "sweep.measure": sorted(measures)}
 
     def _next(self, ledger: Ledger, runner: Runner, chosen: set[int]) -> set[int]:
         """The cells of the next round: all, or those that refining criteria ask for."""
@@ -316,43 +267,3 @@ def sweep(
     if stopped is not None:
         raise stopped
     return found
-
-
-def prepared(given: str | os.PathLike[str], resume: bool = True) -> Path:
-    """The folder of a sweep, made if need be; ConfigError where there can be none."""
-    folder = Path(given)
-    try:
-        if not os.fspath(given):
-            raise ConfigError(fault("out", "an empty path", "the path of a folder; . is this one"))
-        if folder.exists() and not folder.is_dir():
-            raise ConfigError(fault("out", show(str(folder)), "a folder; this is a file"))
-        if not resume and (folder / LEDGER).exists():
-            expected = "a folder without a ledger; resume = True goes on with this one"
-            raise ConfigError(fault("out", show(str(folder)), expected))
-        folder.mkdir(parents=True, exist_ok=True)
-    except ConfigError:
-        raise
-    except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise ConfigError(fault("out", show(str(folder)), f"a folder that can be made ({reason})")) from error
-    return folder
-
-
-def netcdf(found: xr.Dataset) -> bytes:
-    """The dataset as the bytes of a NetCDF 3 file: equal datasets, equal bytes."""
-    return bytes(found.to_netcdf(engine="scipy", format="NETCDF3_64BIT"))
-
-
-def load_results(path: str | os.PathLike[str]) -> xr.Dataset | None:
-    """The dataset of a sweep's results.nc; None for any other file, OSError for one that cannot be read."""
-    import xarray as xr
-
-    content = Path(path).read_bytes()
-    if not content.startswith(b"CDF"):
-        return None
-    try:
-        with xr.open_dataset(BytesIO(content), engine="scipy") as opened:
-            found = opened.load()
-    except Exception:  # a damaged file may raise anything while it is taken apart
-        return None
-    return found if {"criteria", "experiment", "physics"} <= set(found.attrs) else None

@@ -16,7 +16,7 @@ from .source import numbers, title, without_title
 from .terminal import Note
 
 if TYPE_CHECKING:
-    from ...claims.claim import Claim
+    from ...claims import Claim
 
 __all__ = ["Note", "explain", "formula_html", "inline_html", "numbers", "title", "to_html", "without_title"]
 

@@ -1,0 +1,98 @@
+"""Results and their figures into files: asked for before the work, kept whatever becomes of the figure."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from .errors import INCOMPLETE, Failure, sentence
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+    from ..runs.result import Result
+
+__all__ = ["figure_of", "keep", "prepare", "write_figure", "writing"]
+
+
+def prepare(path: Path, make_folder: bool = False) -> None:
+    """Make sure that a file can be written, before any work is done for it."""
+    try:
+        if make_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            raise NotADirectoryError(0, f"{path.parent} is not a folder")
+        if path.exists() and not path.is_file():  # never put a file in the place of a folder or a device
+            raise FileExistsError(0, "it is not a file")
+        probe = path.with_name(f".{path.name}.{os.getpid():08x}")
+        probe.touch()
+        probe.unlink()
+    except FileExistsError as error:
+        reason = error.strerror if path.parent.is_dir() else f"{path.parent} is a file, not a folder"
+        raise Failure(f"cannot write {path}: {reason}; choose another place") from error
+    except (OSError, ValueError) as error:
+        raise Failure(f"cannot write {path}: {sentence(error)}; choose another place") from error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system refuses while a file, or the files of a folder, are written is a failure."""
+    try:
+        yield
+    except OSError as error:
+        raise Failure(f"cannot write {path}: {sentence(error)}", code=INCOMPLETE) from error
+
+
+def keep(
+    folder: Path, writers: dict[str, Callable[[BinaryIO], object]], draw: Callable[[], Figure]
+) -> list[str]:
+    """Write results into a folder, all or none, then their figure; returns what is wrong with that."""
+    from ..runs.files import write_together
+    from ..runs.folders import FIGURE
+
+    written = list(writers)
+    with writing(folder):
+        write_together({folder / name: write for name, write in writers.items()})
+    try:
+        with suppress(OSError):
+            (folder / FIGURE).unlink()  # of other numbers
+        if not (faults := write_figure(folder / FIGURE, draw)):
+            written.append(FIGURE)
+    finally:
+        print(f"written: {folder}/{', '.join(written)}", file=sys.stderr)
+    return faults
+
+
+def write_figure(path: Path, draw: Callable[[], Figure]) -> list[str]:
+    """Draw a picture and write it; returns the line that it costs if it cannot be: results are not lost."""
+    from ..runs.files import write_atomically
+    from ..shown.style import import_matplotlib, picture, picture_kind
+
+    try:
+        import_matplotlib()
+        content = picture(draw, picture_kind(path))
+    except Exception as error:  # matplotlib's own installation and settings may raise anything
+        return [f"cannot draw {path}: {type(error).__name__}: {sentence(error)}"]
+    try:
+        write_atomically(path, lambda file: file.write(content))
+    except OSError as error:
+        return [f"cannot write {path}: {sentence(error)}"]
+    return []
+
+
+def figure_of(saved: Result | xr.Dataset) -> Figure:
+    """The figure of a run, or of a sweep."""
+    from ..runs.result import Result
+
+    if isinstance(saved, Result):
+        from ..shown.run_figure import figure
+
+        return figure(saved)
+    from ..shown.phase_diagrams import diagram
+
+    return diagram(saved)
