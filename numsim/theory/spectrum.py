@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 __all__ = [
     "Spectrum",
+    "augmentation_worth",
     "eigenvector_ratio",
     "finite_edge",
     "fresh_view_spectrum",
@@ -174,6 +175,23 @@ def eigenvector_ratio(
     if kappa <= spectrum(kappa, c, a, projected=projected).threshold:
         return math.nan
     return 1 / _argument(kappa, c, a, projected)
+
+
+def augmentation_worth(aspect: float, *, projected: bool = True) -> float:
+    """How many times the samples PCA needs for the transition, against ideal views, d and SNR given: P6 (14).
+
+    c / (kappa* - c)^2 with kappa* that of ideal views, infinite where kappa* <= c (from c = 0.648 on): there
+    no number of samples is enough without augmentation. Noise not projected off mu: c / kappa*^2, which is
+    4 t^2 and falls from 4 to 2. aspect : c = n0/d at the transition of ideal views; 0 is the limit, 4.
+    """
+    _, c, _ = _checked(0.0, aspect, 0.0)
+    if c == 0:
+        return 4.0
+    bulk = _edge(c, 0.0)
+    if not projected:
+        return 4 * bulk.t**2
+    ahead = bulk.projected - c
+    return c / ahead**2 if ahead > 0 else math.inf
 
 
 def finite_edge(samples: int, aspect: float, overlap: float = 0.0) -> float:
