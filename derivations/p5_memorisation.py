@@ -235,7 +235,8 @@ def _noise_shares(theory: Memorisation, kappa: float, overlap: float) -> Floats:
     summed, apart = 1 + overlap + 2 * kappa, 1 - overlap
     shared = kappa * (X + V) / summed
     length = ((X + V) ** 2 / summed + (V - X) ** 2 / apart) / 2
-    return np.array([(V - shared) ** 2, math.copysign((X - shared) ** 2, X - shared)]) / length
+    found: Floats = np.array([(V - shared) ** 2, math.copysign((X - shared) ** 2, X - shared)]) / length
+    return found
 
 
 def _continued(run: _Run, kappa: float, overlap: float) -> Floats:
@@ -286,9 +287,7 @@ def _memory(seeds: list[int], kappa: float, overlap: float, wrong: Wrong) -> tup
                     0.0,
                     float(np.min(np.diff(run.ratio[late]))) / run.ratio[-1],
                 ),
-                equals(
-                    f"R_t on its linear law, {words}", continued, run.ratio[linear], order=4 * _COMPARED
-                ),
+                equals(f"R_t on its linear law, {words}", continued, run.ratio[linear], order=4 * _COMPARED),
                 at_most(
                     f"R_t below its linear continuation, {words}",
                     _continued(run, kappa, overlap)[late][0],
@@ -318,9 +317,11 @@ def _anchors(seed: int, kappa: float, overlap: float, wrong: Wrong) -> list[Comp
 
 def _told_apart(trials: Trials, wrong: Wrong) -> tuple[list[Comparison], dict[str, Any]]:
     """Where the bulk has its say, P5 (12) to (15): the third variable, and the exponent in sigma_0."""
-    kappa, network = 4.0, {"filters": _MANY, "relative_init_scale": 1e-3}
+    kappa = 4.0
+    network: dict[str, Any] = {"filters": _MANY, "relative_init_scale": 1e-3}
     allowed = _FEW_FILTERS / (2 * _MANY)
-    comparisons, curves = [], {}
+    comparisons: list[Comparison] = []
+    curves: dict[str, Any] = {}
     (seed,) = trials.seeds(1, 1)
     for a in (0.9, 1.0):
         run = _fixed(seed, kappa, a, **network)

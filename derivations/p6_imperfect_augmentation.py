@@ -48,7 +48,7 @@ class Wrong(NamedTuple):
 
     worth : for d >> n0; worth_at_transition : a factor of the closed form, at the transition; drawn_worth :
     a factor of that for cos^2 = 1/2 at n0 = d/10; edge : a factor of the edge that PCA shows at four times
-    the samples of the transition of ideal views.
+    the samples of the transition of ideal views; top : of lambda_1.
     """
 
     overlap: float = 1.0
@@ -58,6 +58,7 @@ class Wrong(NamedTuple):
     worth_at_transition: float = 1.0
     drawn_worth: float = 1.0
     edge: float = 1.0
+    top: float = 1.0
 
     def spectrum(self, kappa: float, c: float, a: float) -> Spectrum:
         """The closed form with these faults."""
@@ -65,7 +66,7 @@ class Wrong(NamedTuple):
         law = spectrum(kappa, c, a)
         if c == 0:
             a = min(self.alignment_overlap * a, 1.0)
-        return law._replace(alignment=spectrum(kappa, c, a).alignment)
+        return law._replace(top=self.top * law.top, alignment=spectrum(kappa, c, a).alignment)
 
     def drawn(self, a: float) -> float:
         """The overlap that samples are drawn with: 1, no augmentation, where views are copies."""
@@ -166,7 +167,10 @@ def _drawn_exchange(trials: Trials, wrong: Wrong) -> Iterator[Comparison]:
     yield equals(name, 0.5, none, absolute=2 / count)
     few, kappa = 4 * count, 4 * spectrum(0.0, c).threshold
     drawn = np.array([tops(seed, few, few / dim, (kappa,), 1.0)[0] for seed in seeds])
-    edge, name = wrong.edge * finite_edge(few, few / dim, 1.0), "without views at 4 times the n0 of the transition"
+    edge, name = (
+        wrong.edge * finite_edge(few, few / dim, 1.0),
+        "without views at 4 times the n0 of the transition",
+    )
     yield equals(f"lambda_1/u {name}", edge, drawn[:, 0], order=2 / min(few, dim))
     yield at_most(f"cos^2 {name}", 0.1, drawn[:, 2])
 
@@ -295,6 +299,7 @@ CLAIM = Claim(
     check=check,
     controls={
         "a off by 0.5 %": {"overlap": 1.005},
+        "lambda_1 too large by 0.2 %": {"top": 1.002},
         "alignment with a off by 1 %": {"alignment_overlap": 1.01},
         "PCA drawn where views are claimed": {"copies": True},
         "oracle views worth 1.99": {"worth": 1.99},

@@ -10,7 +10,7 @@ is told by its own view.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,7 @@ _LONGEST = 10**5  # steps of a descent in which collective_scale waits for the l
 class Memorisation(NamedTuple):
     """A descent in two variables, arrays (T + 1,) over its steps.
 
-    loss : InfoNCE; alignment : cos^2(w, mu), of w without what descent has not changed; similarity, positive :
+    loss : InfoNCE; alignment : cos^2(w, mu), without what descent has not changed; similarity, positive :
     s_ii' / tau within a class and s_i+ / tau, of the label mode; ratio : <w, mu> / sd<w, xi_new> in units of
     |mu| / sigma_p; pairs : what the bulk adds to s_i+ / tau, h.
     """
@@ -104,7 +104,7 @@ def collective_descent(
 
 
 def _bulk_start(energy: float, samples: int, overlap: float, fresh: bool) -> tuple[float, float]:
-    """Coefficients of the growing bulk mode on samples and views, P3 (4); with fresh views on samples alone."""
+    """The growing bulk mode on samples and views, P3 (4); with fresh views on samples alone."""
     if fresh or samples <= 2 or energy == 0:
         return math.sqrt(energy), 0.0
     mode = linear_modes(1.0, samples, overlap)[4]
@@ -127,7 +127,7 @@ def collective_scale(
     temperature: float = 1.0,
     share: float = 0.05,
 ) -> float:
-    """The relative initial scale sigma_0 sigma_p sqrt(d) up to which the two variables have the word, P5 (15).
+    """The relative initial scale sigma_0 sigma_p sqrt(d) up to which two variables are enough, P5 (15).
 
     Largest scale at which, when the loss has fallen to half of log(n0/2) on fixed views in small steps, cos^2
     is no more than ``share`` short of what it is without the bulk. 0 where no scale is small enough: at
@@ -141,14 +141,14 @@ def collective_scale(
 
     def excess(log_scale: float) -> float:
         energy = 2 * filters * math.exp(2 * log_scale) / (samples * temperature)
-        law: dict[str, float] = {"kappa": kappa, "unit": unit, "energy": energy, "overlap": overlap}
+        law: dict[str, Any] = {"kappa": kappa, "unit": unit, "energy": energy, "overlap": overlap}
         steps = 100
         while steps < _LONGEST:
             with_bulk = collective_descent(steps, samples=samples, pairs=(samples - 2) * energy, **law)
             if with_bulk.loss[-1] <= floor:
                 end = int(np.argmax(with_bulk.loss <= floor))
                 two = collective_descent(end, samples=samples, **law)
-                return share - (1 - with_bulk.alignment[end] / two.alignment[end])
+                return share - 1 + float(with_bulk.alignment[end] / two.alignment[end])
             steps *= 2
         return math.nan
 
@@ -159,61 +159,6 @@ def collective_scale(
     if overlap >= 1 or not excess(low) > 0:
         return 0.0
     return math.exp(brentq(excess, low, high, xtol=1e-3))
-
-
-def _bulk_start(energy: float, samples: int, overlap: float, fresh: bool) -> tuple[float, float]:
-    """Coefficients of the growing bulk mode on samples and views, P3 (4); with fresh views on samples alone."""
-    if fresh or samples <= 2 or energy == 0:
-        return math.sqrt(energy), 0.0
-    mode = linear_modes(1.0, samples, overlap)[4]
-    q = 1 - 1 / samples
-    own = math.sqrt(energy * mode.own)
-    return own, own * q / (mode.eigenvalue - q * overlap)
-
-
-def _length(one: float, two: float, overlap: float) -> float:
-    """Squared length of one xi + two xi~, over sigma_p^2 d."""
-    return one**2 + two**2 + 2 * overlap * one * two
-
-
-def collective_scale(
-    kappa: float,
-    samples: int,
-    overlap: float = 0.0,
-    *,
-    filters: int,
-    temperature: float = 1.0,
-    share: float = 0.05,
-) -> float:
-    """The relative initial scale sigma_0 sigma_p sqrt(d) up to which the two variables have the word, P5 (15).
-
-    Largest scale at which, when the loss has fallen to half of log(n0/2) on fixed views in small steps, cos^2
-    is no more than ``share`` short of what it is without the bulk. 0 where no scale is small enough: at
-    a = 1, or where the scale is below 1e-100.
-    kappa : n0 SNR^2; samples : n0, even; overlap : a; filters : m; temperature : tau.
-    """
-    from scipy.optimize import brentq
-
-    unit = 0.1 / (2 * kappa + 1 + overlap)
-    floor = math.log(samples / 2) / 2
-
-    def excess(log_scale: float) -> float:
-        energy = 2 * filters * math.exp(2 * log_scale) / (samples * temperature)
-        law: dict[str, float] = {"kappa": kappa, "unit": unit, "energy": energy, "overlap": overlap}
-        steps = 100
-        while steps < _LONGEST:
-            with_bulk = collective_descent(steps, samples=samples, pairs=(samples - 2) * energy, **law)
-            if with_bulk.loss[-1] <= floor:
-                end = int(np.argmax(with_bulk.loss <= floor))
-                two = collective_descent(end, samples=samples, **law)
-                return share - (1 - with_bulk.alignment[end] / two.alignment[end])
-            steps *= 2
-        return math.nan
-
-    low, high = math.log(1e-100), math.log(0.1)
-    if overlap >= 1 or not excess(low) > 0:
-        return 0.0
-    return math.exp(brentq(excess, low, high, xtol=1e-4))
 
 
 def _fresh_start(kappa: float, samples: int, overlap: float, unit: float) -> tuple[float, float, float]:
