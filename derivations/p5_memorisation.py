@@ -41,7 +41,7 @@ _SAMPLES, _STEPS, _TAU = 20, 500, 2.0
 _COMPARED = 1e-3  # s / tau from which on the label mode is compared: filters are along it by then
 _FRESH_START = 1e-5  # s / tau at which theory takes over with fresh views, still linear
 _CURVED = 0.2  # of what Aitken's extrapolation adds: 0.08 to 0.12 along P5 (3) itself (note, Check)
-_MANY, _FEW_FILTERS = 40, 0.5  # m where pairs count, and the error of their mean field in units of 1/(2m)
+_MANY, _FEW_FILTERS = 40, 0.8  # m where pairs count, and the error of their mean field in units of 1/(2m)
 _FLOOR = signal_loss(_SAMPLES // 2, _SAMPLES // 2)
 
 
@@ -73,8 +73,8 @@ class _Run(NamedTuple):
     loss; alignment : cos^2(w - w^0, mu); ratio : R_t, NaN where not recorded; similarity : s_ii' / tau within
     a class, its mean; bulk : what filters see of single samples beyond their class, over what they see of the
     class, in squares; shares : cos^2 of the last w - w^0 with the views' and with the samples' mean noise,
-    signed. energy : of the label mode at the first of the steps, untouched : |w^0|^2, pairs : of the bulk
-    modes, expected, all times u / eta; law : unit, signal_norm, initial_overlap.
+    signed. energy : of the label mode at the first of the steps, untouched : |w^0|^2, pairs : of the growing
+    bulk modes at step 0, all times u / eta; law : unit, signal_norm, initial_overlap.
     """
 
     steps: npt.NDArray[np.int64]
@@ -98,7 +98,7 @@ def _fixed(
     e, instance = instance_of(seed, kappa, overlap=overlap, **parts)
     z, z_aug = views_of(instance)
     both, rate = np.concatenate([z, z_aug]), rate_of(e)
-    _, vectors = top_eigenpairs(z, z_aug, learning_rate=rate, temperature=_TAU)
+    _, vectors = top_eigenpairs(z, z_aug, learning_rate=rate, temperature=_TAU, count=_SAMPLES - 1)
     _, run = pretrain(
         instance.filters,
         z,
@@ -111,7 +111,7 @@ def _fixed(
     )
     moved = [c @ both for c in run.recorded_coefficients]
     inner = np.array([(instance.filters + change) @ z.T for change in moved])
-    start = float(np.sum((instance.filters @ vectors[:, 0]) ** 2))
+    start, *bulk = np.sum((instance.filters @ vectors) ** 2, axis=0).tolist()
     expected = len(instance.filters) * e.init_scale**2
     scale = unit_of(e) / rate
     unlabelled = instance.unlabelled
@@ -127,7 +127,7 @@ def _fixed(
         _shares(moved[-1], unlabelled.labels, unlabelled.noise, unlabelled.augmented),
         start * scale,
         float(np.sum(instance.filters**2)) * scale,
-        (_SAMPLES - 2) * expected * scale,
+        sum(bulk) * scale,
         {"unit": unit_of(e), "signal_norm": e.signal_norm, "initial_overlap": start / expected},
     )
 
@@ -173,7 +173,8 @@ def _fresh(seed: int, kappa: float, overlap: float, *, steps: int = _STEPS, **ne
     )
     signal = unlabelled.labels[:, None] * instance.mu
     mean = power_matrix(signal + unlabelled.noise, signal + overlap * unlabelled.noise, learning_rate=1.0)
-    top = np.linalg.eigh(mean)[1][:, -1]
+    vectors = np.linalg.eigh(mean)[1][:, ::-1]
+    top, bulk = vectors[:, 0], vectors[:, 1 : _SAMPLES - 1]
     scale = unit_of(e) / rate_of(e)
     along = np.sum(run.recorded_signal**2, axis=1) / e.signal_norm**2 * scale
     whole = bool(network)  # where the bulk counts, from the first step on
@@ -191,7 +192,7 @@ def _fresh(seed: int, kappa: float, overlap: float, *, steps: int = _STEPS, **ne
         np.full(2, math.nan),
         float(energy),
         float(np.sum(instance.filters**2)) * scale,
-        (_SAMPLES - 2) * len(instance.filters) * e.init_scale**2 * scale,
+        float(np.sum((instance.filters @ bulk) ** 2)) * scale,
         {"unit": unit_of(e), "signal_norm": e.signal_norm},
     )
 
