@@ -49,7 +49,7 @@ class Wrong(NamedTuple):
     """What a control gets wrong: factors, of
 
     limit, fresh_limit : cos^2 long after, P5 (8) and (11); step, fresh_step : u in the maps (3) and (10);
-    untouched : B of (5); shares : the noise of (16); before : cos^2 of the linear stage; pairs : the bulk's
+    untouched : B of (5); shares : the noise of (8a); before : cos^2 of the linear stage; pairs : the bulk's
     energy in (13); scales : the exponent (14); continued : R_t of the linear law. stop : the runs themselves
     end at the linear end.
     """
@@ -230,7 +230,7 @@ def _limit(run: _Run) -> tuple[float, float]:
 
 
 def _noise_shares(theory: Memorisation, kappa: float, overlap: float) -> Floats:
-    """P5 (16): cos^2 with the views' and with the samples' mean noise, signed, at the last step."""
+    """P5 (8a): cos^2 with the views' and with the samples' mean noise, signed, at the last step."""
     X = math.sqrt(theory.similarity[-1])
     V = theory.positive[-1] / X
     summed, apart = 1 + overlap + 2 * kappa, 1 - overlap

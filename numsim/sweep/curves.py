@@ -100,7 +100,7 @@ def _transition(e: Experiment) -> float:
 
 
 def _alignment(e: Experiment) -> float:
-    """The descent in two variables, from the filters' expected overlap with v_1."""
+    """The descent in two variables and its third, from the filters' expected overlaps with the modes, P5 (13)."""
     n0, m = e.pretraining.samples, e.network.filters
     if not n0 or e.kappa == 0:
         return math.nan
@@ -114,6 +114,7 @@ def _alignment(e: Experiment) -> float:
         unit=unit,
         energy=energy,
         overlap=e.pretraining.overlap,
+        pairs=(n0 + n0 % 2 - 2) * energy,
     )
     return float(course.alignment[-1])
 

@@ -178,7 +178,7 @@ def eigenvector_ratio(
 
 
 def augmentation_worth(aspect: float, *, projected: bool = True) -> float:
-    """How many times the samples PCA needs for the transition, against ideal views, d and SNR given: P6 (14).
+    """How many times the samples PCA needs for the transition, against ideal views, d and SNR given: P6 (14a).
 
     c / (kappa* - c)^2 with kappa* that of ideal views, infinite where kappa* <= c (from c = 0.648 on): there
     no number of samples is enough without augmentation. Noise not projected off mu: c / kappa*^2, which is
