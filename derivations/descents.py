@@ -2,14 +2,14 @@
 
     python -m numsim.derivations.descents [--seeds 6]
 
-n0 = 100, d = 1e8, SNR = 0.2 (kappa = 4), 20 filters, relative initial scale 1e-3, steps with lambda_1 = 0.1.
-Printed are means over seeds and standard errors of: the loss; cos^2(w - w^0, mu); the share of w - w^0 along the
-mean noise of the views, sum_i y_i xi~_i (fixed views); and the ratio R of signal to fresh noise, which is what
-fine-tuning needs (S5).
+n0 = 100, d = 1e8, SNR = 0.2 (kappa = 4), 20 filters, relative initial scale 1e-3, random labels, steps with
+lambda_1 = 0.1. Printed are means over seeds and errors of the loss; cos^2(w - w^0, mu); the share of
+w - w^0 along the mean noise of the views, sum_i y_i xi~_i (fixed views); and the ratio R of signal to fresh
+noise, which is what fine-tuning needs (S5).
 
 fixed, fresh         views drawn once or at every step; negatives are the samples, as in InfoNCE
 views as negatives   s_ii' = <F(z_i), F(z~_i')> in the softmax of row i, i' = i being the positive
-no augmentation      every sample is its own view, a = 1: beside the two variables of P5 and its third
+a = 1, a = 0.9       every sample is its own view, or nearly: beside the two variables of P5, and all three
 """
 
 from __future__ import annotations
@@ -137,9 +137,9 @@ def views_as_negatives(seed: int, steps: int, views: str = "fresh") -> State:
     raise AssertionError("steps is negative")
 
 
-def _theory(steps: int, pairs: bool) -> float:
-    """cos^2 without augmentation by P5 (3), with its third variable (13) or without."""
-    e, _ = _setting(0, 1.0)
+def _theory(steps: int, overlap: float, views: str, pairs: bool) -> float:
+    """cos^2 by P5 (3) or (10), with the third variable (13) or without, from expected overlaps."""
+    e, _ = _setting(0, overlap, views)
     n, unit = e.pretraining.samples, unit_of(e)
     energy = 2 * e.network.filters * e.init_scale**2 * unit / rate_of(e)
     path = collective_descent(
@@ -148,10 +148,18 @@ def _theory(steps: int, pairs: bool) -> float:
         samples=n,
         unit=unit,
         energy=energy,
-        overlap=1.0,
+        overlap=overlap,
+        fresh=views == "fresh",
         pairs=(n - 2) * energy if pairs else 0.0,
     )
     return float(path.alignment[-1])
+
+
+_OVERLAPS = {
+    "fixed, a = 1": (1.0, "fixed"),
+    "fixed, a = 0.9": (0.9, "fixed"),
+    "fresh, a = 0.9": (0.9, "fresh"),
+}
 
 
 def _rows(seeds: Sequence[int]) -> Iterator[tuple[str, int, list[State]]]:
@@ -159,12 +167,13 @@ def _rows(seeds: Sequence[int]) -> Iterator[tuple[str, int, list[State]]]:
         yield "fixed", steps, [descend(s, steps) for s in seeds]
     for steps in (100, 140, 200, 400):
         yield "fresh", steps, [descend(s, steps, views="fresh") for s in seeds]
-    for steps in (100, 400):
-        yield "views as negatives, fresh", steps, [views_as_negatives(s, steps) for s in seeds]
-    for steps in (100, 400):
-        yield "views as negatives, fixed", steps, [views_as_negatives(s, steps, "fixed") for s in seeds]
-    for steps in (140, 200, 400):
-        yield "no augmentation", steps, [descend(s, steps, overlap=1.0) for s in seeds]
+    for views in ("fresh", "fixed"):
+        for steps in (100, 400):
+            words = f"views as negatives, {views}"
+            yield words, steps, [views_as_negatives(s, steps, views) for s in seeds]
+    for words, (overlap, views) in _OVERLAPS.items():
+        for steps in (140, 200, 400):
+            yield words, steps, [descend(s, steps, overlap=overlap, views=views) for s in seeds]
 
 
 def _shown(found: Comparison) -> str:
@@ -183,8 +192,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for words, steps, states in _rows(seeds):
             columns = [equals("", 0.0, list(values)) for values in zip(*states, strict=True)]
             line = f"{words:26s}{steps:6d}" + "".join(_shown(column) for column in columns)
-            if words == "no augmentation":
-                line += f"   two variables {_theory(steps, False):.4f}, three {_theory(steps, True):.4f}"
+            if words in _OVERLAPS:
+                two, three = (_theory(steps, *_OVERLAPS[words], pairs) for pairs in (False, True))
+                line += f"   two variables {two:.4f}, three {three:.4f}"
             print(line, flush=True)
 
 

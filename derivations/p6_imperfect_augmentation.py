@@ -132,7 +132,7 @@ def _ladder(trials: Trials, wrong: Wrong) -> list[Comparison]:
 
 
 def _exchange(wrong: Wrong) -> Iterator[Comparison]:
-    """What ideal views are worth in samples: 2 for the alignment at d >> n0; at the transition P6 (14), (14a)."""
+    """What ideal views are worth: 2 for cos^2 at d >> n0, at the transition more, P6 (14), (14a)."""
     for kappa in (0.01, 1.0, 100.0):
         goal = spectrum(kappa).alignment
         needed = brentq(lambda k, goal=goal: spectrum(k, 0.0, 1.0).alignment - goal, 0.0, 1e3)

@@ -100,7 +100,7 @@ def _transition(e: Experiment) -> float:
 
 
 def _alignment(e: Experiment) -> float:
-    """The descent in two variables and its third, from the filters' expected overlaps with the modes, P5 (13)."""
+    """The descent in three variables, from the filters' expected overlaps with the modes, P5 (13)."""
     n0, m = e.pretraining.samples, e.network.filters
     if not n0 or e.kappa == 0:
         return math.nan
