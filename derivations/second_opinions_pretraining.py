@@ -480,7 +480,7 @@ OPINIONS: list[Opinion] = [
     Opinion(28, "cos^2 on fresh views, a = 0.9, 400 steps", 0.1, _fresh_at(400, "alignment", "anchors", 0.9)),
     Opinion(10, "top eigenvalue at a = 1/2, kappa = 1", 3.5, _overlapping),
     Opinion(10, "cos^2 without views at 2.74 n0, n0 = d/10", 0.5, _aligned(13, 822, 3000, 1.6675, 1.0, 4)),
-    Opinion(10, "cos^2 without views at 4 n0*, d = 600", 0.025, _aligned(14, 240, 600, 0.8109, 1.0, 40)),
+    Opinion(10, "cos^2 without views at 4 n0*, d = 600", 0.015, _aligned(14, 240, 600, 0.8109, 1.0, 40)),
     Opinion(11, "loss of signal alone less log(n0/2), n0 = 100", 0.005025, _signal_excess),
     Opinion(20, "failures of both signs over delta", 1.038, _both_signs),
     Opinion(21, "draws in which the cross-term bound fails once", 4.45e7, _cross_bound(False)),
