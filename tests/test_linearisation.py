@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from numsim.descent import reference
 from numsim.theory import (
     collective_descent,
+    collective_scale,
     fresh_handover_ratio,
     fresh_view_spectrum,
     handover_ratio,
@@ -163,6 +164,46 @@ def test_memorising_costs_up_to_half_of_the_alignment(kappa: float, a: float) ->
     before = 2 * kappa / (2 * kappa + 1 + a)
     assert before / 2 < memorised_alignment(kappa, a) < before
     assert 0.5 < memorised_alignment(kappa, a, fresh=True) < 1
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("a", [0.0, 0.5, 1.0])
+def test_the_bulk_of_tiny_filters_grows_as_its_mode(a: float, fresh: bool) -> None:
+    unit, n, steps = 0.01, 100, 50
+    law = {"kappa": 4.0, "samples": n, "unit": unit, "energy": 1e-20, "overlap": a, "fresh": fresh}
+    path = collective_descent(steps, pairs=1e-20, **law)  # type: ignore[arg-type]
+    mode = linear_modes(4.0, n, a)[4].eigenvalue
+    if fresh:  # on the samples alone, E z~_i = a xi_i
+        mode = 2 * a * (1 - 1 / n) + 2 / n
+    bulk = math.sqrt(path.pairs[-1] / path.pairs[0]) if path.pairs[0] > 0 else 1.0
+    assert bulk == near((1 + unit * mode) ** steps if path.pairs[0] > 0 else 1.0, 1e-6)
+
+
+def test_a_descent_without_a_bulk_is_that_of_two_variables() -> None:
+    law = {"kappa": 4.0, "samples": 20, "unit": 0.01, "energy": 1e-3, "overlap": 0.5}
+    two, none = collective_descent(500, **law), collective_descent(500, pairs=0.0, **law)  # type: ignore[arg-type]
+    tiny = collective_descent(500, pairs=1e-30, **law)  # type: ignore[arg-type]
+    for without, zero, small in zip(two, none, tiny, strict=True):
+        assert np.array_equal(without, zero)
+        assert small == near(without, tolerances.SOLVED) or np.max(np.abs(small)) < tolerances.SOLVED
+    assert np.all(two.pairs == 0)
+
+
+def test_without_augmentation_pairs_take_the_alignment() -> None:
+    energy = 1e-5
+    law = {"kappa": 4.0, "samples": 100, "unit": 0.01, "energy": energy, "overlap": 1.0}
+    path = collective_descent(600, pairs=98 * energy, **law)  # type: ignore[arg-type]
+    assert path.alignment[0] == near(0.8, 1e-6)
+    assert path.alignment[-1] < 0.1
+    assert path.loss[-1] < 0.1 < math.log(50) < path.loss[0]
+
+
+def test_scale_of_two_variables() -> None:
+    """It falls with the overlap, and knows filters and temperature by sigma_0 sqrt(2m / tau) alone."""
+    scales = [collective_scale(4.0, 20, a, filters=10) for a in (0.0, 0.8, 1.0)]
+    assert scales[0] > scales[1] > scales[2] == 0.0
+    other = collective_scale(4.0, 20, 0.8, filters=40, temperature=16.0)
+    assert other == near(2 * scales[1], 3e-3)  # where the bisection stops
 
 
 def test_memorised_alignment_refuses_views_that_are_the_samples() -> None:

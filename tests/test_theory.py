@@ -14,6 +14,7 @@ from scipy.optimize import brentq, minimize_scalar
 from numsim.config import Experiment
 from numsim.theory import (
     Condition,
+    augmentation_worth,
     coefficient_growth,
     conditions,
     fresh_view_spectrum,
@@ -71,6 +72,25 @@ def test_overlap_is_the_explicit_matrix(kappa: float, a: float) -> None:
 def test_ideal_views_in_high_dimension(kappa: float) -> None:
     expected = (1 + 2 * kappa, 1.0, 2 * kappa / (1 + 2 * kappa), 0.0)
     assert tuple(spectrum(kappa)) == near(expected, rel=tolerances.CLOSED_FORM)
+
+
+@pytest.mark.parametrize("projected", [True, False])
+def test_worth_of_augmentation_is_four_where_samples_are_few(projected: bool) -> None:
+    assert augmentation_worth(0.0, projected=projected) == 4.0
+    assert augmentation_worth(1e-10, projected=projected) == pytest.approx(4.0, rel=1e-4)
+
+
+def test_worth_of_augmentation_at_any_aspect() -> None:
+    """Projected: ever more, then no number of samples; not projected: from 4 to 2."""
+    more = [augmentation_worth(c) for c in (0.01, 0.1, 0.5, 0.64, 0.66, 10.0)]
+    assert more == sorted(more)
+    assert math.isinf(more[-1])
+    assert math.isinf(more[-2])
+    less = [augmentation_worth(c, projected=False) for c in (1e-3, 0.1, 1.0, 10.0, 1e9)]
+    assert less == sorted(less, reverse=True)
+    assert less[-1] == pytest.approx(2.0, rel=1e-4)
+    with pytest.raises(ValueError, match="aspect is -1"):
+        augmentation_worth(-1.0)
 
 
 @given(c=ASPECTS)

@@ -14,6 +14,7 @@ from numsim.claims import (
     Evidence,
     Outcome,
     Trials,
+    at_least,
     equals,
     failure_rate,
     follows,
@@ -44,6 +45,7 @@ _HUGE, _SMALL = 10**8, 12
 _FEW = 3
 _EXACT = 1e-9
 _HALF = 0.5
+_LEAST = (16, 10)  # m and n where the least filters of C2 (7) are worst
 
 
 class _Overlaps(NamedTuple):
@@ -164,19 +166,19 @@ def _missed(name: str, overlaps: _Overlaps, dim: int, lower: float) -> list[Comp
     ]
 
 
-def _largest(overlaps: _Overlaps) -> list[Comparison]:
+def _largest(overlaps: _Overlaps, factor: float) -> list[Comparison]:
     """Largest sizes of all 2m and of all 2mn products against C2 (9), and mean maxima against C2 (10)."""
     repeats, m = len(overlaps.signal), overlaps.signal.shape[1] // 2
     sizes = np.abs(overlaps.signal).max(axis=1)
     noise = np.abs(overlaps.noise).max(axis=(1, 2))
-    over = int((sizes > maximum_quantile(2 * m, _HALF)).sum())
-    over_noise = int((noise > maximum_quantile(overlaps.noise[0].size, _HALF)).sum())
+    over = int((sizes > factor * maximum_quantile(2 * m, _HALF)).sum())
+    over_noise = int((noise > factor * maximum_quantile(overlaps.noise[0].size, _HALF)).sum())
     best = np.concatenate([overlaps.signal[:, :m].max(axis=1), -overlaps.signal[:, m:].min(axis=1)])
     return [
         frequency("largest |<w, mu>| above its median", _HALF, over, repeats),
         frequency("largest |<w, xi>| above its median", _HALF, over_noise, repeats),
-        equals("mean of max_r j<w, mu>", expected_maximum(m), best),
-        equals("mean of max |<w, mu>|", expected_maximum(2 * m, absolute=True), sizes),
+        equals("mean of max_r j<w, mu>", factor * expected_maximum(m), best),
+        equals("mean of max |<w, mu>|", factor * expected_maximum(2 * m, absolute=True), sizes),
     ]
 
 
@@ -224,10 +226,56 @@ def _budgets() -> list[Comparison]:
     ]
 
 
-def check(trials: Trials, *, filters: int | None = None, upper: float = 1.0, lower: float = 1.0) -> Outcome:
+def _both_signs(trials: Trials, signs: int) -> list[Comparison]:
+    """At the least m of C2 (7) both signs fail more often than delta: by (8), at full effort by draws.
+
+    The delta is the smallest that (7) admits at this m and n. signs : for how many the shares of delta are
+    divided (2: with log(8/delta) and log(8n/delta), where nothing exceeds delta).
+    """
+    from scipy.stats import norm
+
+    m, n = _LEAST
+    delta = signs * max(4 * norm.cdf(0.5) ** m, 4 * n * norm.cdf(0.25) ** m)
+    high, high_noise = signal_overlap_bound(m, delta), noise_overlap_bound(m, n, delta)
+
+    def good(level: float, bound: float) -> float:
+        """All of m inside the bound, by how many of them are above the level."""
+        above, below = norm.cdf(bound) - norm.cdf(level), norm.cdf(level) - norm.cdf(-bound)
+        return math.fsum(math.comb(m, k) * above**k * below ** (m - k) for k in range(1, m + 1))
+
+    fails = 1 - good(0.5, high) ** 2 * good(0.25, high_noise) ** (2 * n)
+    words = f"m = {m}, n = {n}"
+    exact = 1 - initialisation_probability(m, n, delta)
+    found = [
+        at_least(f"failure over delta at the least m, both signs, {words}", 1.0, fails / delta),
+        equals(f"failure / delta, {words}: C2 (8)", exact / delta, fails / delta, order=_EXACT),
+    ]
+    draws, missed, block = trials.pick(0, 2_000_000), 0, 10_000
+    for _ in range(draws // block):
+        signal = trials.rng.standard_normal((2, m, block), dtype=np.float32)
+        noise = trials.rng.standard_normal((2, n, m, block), dtype=np.float32)
+        bad = (np.abs(signal) > high).any(axis=(0, 1)) | (np.abs(noise) > high_noise).any(axis=(0, 1, 2))
+        bad |= (signal.max(axis=1) < 0.5).any(axis=0) | (noise.max(axis=2) < 0.25).any(axis=(0, 1))
+        missed += int(bad.sum())
+    if draws:
+        found.append(frequency(f"failures drawn, {words}", fails, missed, draws))
+        found.append(at_least(f"failures drawn above delta, {words}", delta, missed / draws))
+    return found
+
+
+def check(
+    trials: Trials,
+    *,
+    filters: int | None = None,
+    upper: float = 1.0,
+    lower: float = 1.0,
+    signs: int = 1,
+    quantile: float = 1.0,
+) -> Outcome:
     """Failures of the four statements of C2 against delta and against C2 (8), and the laws behind them.
 
-    ``filters`` replaces the number that C2 (7) asks for, ``upper`` and ``lower`` multiply the bounds.
+    ``filters`` replaces the number that C2 (7) asks for, ``upper`` and ``lower`` multiply the bounds,
+    ``signs`` divides delta's shares, ``quantile`` multiplies the closed forms (9) and (10).
     """
     needed = math.ceil(max(filters_needed(_SAMPLES, _DELTA))) if filters is None else filters
     repeats = trials.pick(200, 1500)
@@ -241,8 +289,9 @@ def check(trials: Trials, *, filters: int | None = None, upper: float = 1.0, low
         *_laws("draw", drawn, _SMALL),
         *_missed("d = 1e8", huge, _HUGE, lower),
         *_missed("d = 12", small, _SMALL, lower),
-        *_largest(huge),
+        *_largest(huge, quantile),
         *_budgets(),
+        *_both_signs(trials, signs),
     ]
     both = np.concatenate([huge.signal, small.signal])
     best = np.concatenate([both[:, :9].max(axis=1), -both[:, 9:].min(axis=1)])
@@ -296,6 +345,8 @@ CLAIM = Claim(
         "9 filters where 14 are needed": {"filters": 9},
         "upper bounds times 0.74": {"upper": 0.74},
         "lower bounds times 1.5": {"lower": 1.5},
+        "log(8/delta) and log(8n/delta), where nothing exceeds delta": {"signs": 2},
+        "quantiles and means of the largest too large by 12 %": {"quantile": 1.12},
     },
     theory=(
         "cross_term_tail",

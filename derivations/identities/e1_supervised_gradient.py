@@ -247,11 +247,11 @@ def _ends() -> int:
 _ENDS = 5
 
 
-def check(trials: Trials, *, flips: bool = True, power: float = 0.0) -> Outcome:
+def check(trials: Trials, *, flips: bool = True, power: float = 0.0, slope: float = 0.0) -> Outcome:
     """The gradient against derivatives of the loss, and descents against the reference, step by step.
 
     ``flips`` False forgets the flipped labels in the signal term of E1 (8); ``power`` is added to the
-    exponent of sigma'.
+    exponent of sigma', ``slope`` is a relative error of the formula along the gradient.
     """
     rng = trials.rng
     case = _signal_noise(rng)
@@ -272,10 +272,12 @@ def check(trials: Trials, *, flips: bool = True, power: float = 0.0) -> Outcome:
         for h in _STEPS
     ]
     formula = _formula(case, 3.0, flips=flips, power=power)
-    shown = equals("slope of the loss along its gradient", np.sum(formula * along), exact, order=_EXACT)
+    shown = equals(
+        "slope of the loss along its gradient", (1 + slope) * np.sum(formula * along), exact, order=_EXACT
+    )
     comparisons = [shown, *written.compared(_EXACT)]
     repeats = 1
-    if flips and not power:  # the rest does not look at the formula: once is enough
+    if flips and not power and not slope:  # the rest does not look at the formula: once is enough
         right = expected = 0
         for _ in trials.seeds(2, 40):
             _gradients(rng, found)
@@ -319,6 +321,7 @@ CLAIM = Claim(
     controls={
         "label flips ignored in the signal term": {"flips": False},
         "sigma' with the exponent q - 1 + 1e-6": {"power": 1e-6},
+        "the slope along the gradient off by 1e-10": {"slope": 1e-10},
     },
     figure=figure,
 )

@@ -237,11 +237,11 @@ def _power_matrix(rng: np.random.Generator, found: Deviations) -> None:
         found.add("eigenvalues of the power matrix", value, exact[:1])
 
 
-def check(trials: Trials, *, positive: float = 1.0, shared: bool = True) -> Outcome:
+def check(trials: Trials, *, positive: float = 1.0, shared: bool = True, slope: float = 0.0) -> Outcome:
     """The gradient against derivatives of the loss, and descents against the reference, step by step.
 
     ``positive`` multiplies the positive pair's term of E2 (8); ``shared`` False takes the positive out of the
-    negatives' denominators.
+    negatives' denominators; ``slope`` is a relative error of the formula along the gradient.
     """
     rng = trials.rng
     W, z, z_aug = _views(rng, n=_SAMPLES, filters=4, width=10)
@@ -254,10 +254,12 @@ def check(trials: Trials, *, positive: float = 1.0, shared: bool = True) -> Outc
     errors = [abs(difference_quotient(ours, W, along, h) / exact - 1) for h in _STEPS]
     written, found = Deviations(), Deviations()
     written.add("formula of the gradient", gradient, formula)
-    shown = equals("slope of the loss along its gradient", np.sum(formula * along), exact, order=_EXACT)
+    shown = equals(
+        "slope of the loss along its gradient", (1 + slope) * np.sum(formula * along), exact, order=_EXACT
+    )
     comparisons = [shown, *written.compared(_EXACT)]
     repeats = 1
-    if positive == 1.0 and shared:  # the rest does not look at the formula: once is enough
+    if positive == 1.0 and shared and not slope:  # the rest does not look at the formula: once is enough
         right = expected = 0
         for _ in trials.seeds(1, 30):
             _gradients(rng, found)
@@ -312,6 +314,7 @@ CLAIM = Claim(
     controls={
         "the positive pair's term times (n0 - 1)/n0": {"positive": 1 - 1 / _SAMPLES},
         "the positive left out of the negatives' denominators": {"shared": False},
+        "the slope along the gradient off by 1e-10": {"slope": 1e-10},
     },
     figure=figure,
 )

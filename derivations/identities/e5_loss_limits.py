@@ -74,13 +74,14 @@ def _near_zero(rng: np.random.Generator, shift: float, found: Deviations) -> Non
         found.add("zero filters: log 2", loss, flipped_loss(0.0))
 
 
-def _signal_alone(rng: np.random.Generator, found: Deviations) -> None:
+def _signal_alone(rng: np.random.Generator, found: Deviations, more: float) -> None:
     """Closed form at any similarity, any counts of labels, whatever the noise."""
     for positive, negative in ((6, 6), (1, 9), (4, 3), (8, 0), (0, 1)):
         for similarity in _SIMILARITIES:
             loss = _signal_only(rng.permutation(_labels(positive, negative)), similarity, 0.8, rng)
             expected = signal_loss(positive, negative, similarity)
-            found.add("signal alone", loss, expected, 1.0 + similarity)  # eps |s| of an exponent
+            off = signal_loss(positive, negative, similarity + more) if more else expected
+            found.add("signal alone", loss, off, 1.0 + similarity)  # eps |s| of an exponent
             between = signal_loss(positive, negative, similarity + 2e-5) - expected
             middle = signal_loss_slope(positive, negative, similarity + 1e-5)
             found.add("quotient of differences of the loss of signal alone", between / 2e-5, middle, 1.0)
@@ -141,14 +142,17 @@ def _logistic(rng: np.random.Generator, found: Deviations) -> None:
             found.add("test error of signal alone", test.error, p if scale else 0.5, 1.0)
 
 
-def check(trials: Trials, *, shift: float = 0, expansion: str = "mean") -> Outcome:
+def check(
+    trials: Trials, *, shift: float = 0, expansion: str = "mean", mean: float = 0.0, similarity: float = 0.0
+) -> Outcome:
     """Losses of numsim against the closed forms. ``shift`` is added to n0 in log n0; ``expansion`` "median"
-    takes log(n0/2) for the mean over random labels.
+    takes log(n0/2) for the mean over random labels, ``mean`` is added to that mean where it is drawn;
+    ``similarity`` is added to the similarity of signal alone in (3).
     """
     rng, found = trials.rng, Deviations()
     for seed in trials.seeds(5, 50):
         _near_zero(rng, shift, found)
-        _signal_alone(rng, found)
+        _signal_alone(rng, found, similarity)
         _one_dimension(seed, found)
         _logistic(rng, found)
     # All labellings of n0 samples, and a sample of them.
@@ -166,7 +170,7 @@ def check(trials: Trials, *, shift: float = 0, expansion: str = "mean") -> Outco
     ladder = np.array([40, 80, 160, 320])
     rest = [abs(mean_signal_loss(int(k)) - signal_loss_expansion(int(k))) for k in ladder]
     comparisons = [
-        equals("mean loss of signal alone, random labels", predicted, draws),
+        equals("mean loss of signal alone, random labels", predicted + mean, draws),
         equals("mean over all labellings", predicted, every, order=_EXACT),
         equals(
             "loss of signal alone, balanced labels",
@@ -216,6 +220,8 @@ CLAIM = Claim(
     controls={
         "log(n0 + 1) for log n0": {"shift": 1},
         "log(n0/2) for the mean over random labels": {"expansion": "median"},
+        "the mean over random labels off by half of 1/(2 n0)": {"mean": 1 / (4 * _SAMPLES)},
+        "the similarity of signal alone off by 1e-10": {"similarity": 1e-10},
     },
     theory=(
         "flipped_loss",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +44,8 @@ _SOLVED = 1e-8  # the numerical roots lose digits at small c, where z* -> 1, and
 class Wrong(NamedTuple):
     """What a control gets wrong: factors of kappa and c, the 1 in 1 + 2 kappa, hypotheses of the draws.
 
-    one : the 1 of cos^2 = 2 kappa/(1 + 2 kappa); bulk : that of lambda_1 = 1 + 2 kappa.
+    one : the 1 of cos^2 = 2 kappa/(1 + 2 kappa); bulk : that of lambda_1 = 1 + 2 kappa; top : a factor of
+    lambda_1; lowest : of lambda_min.
     """
 
     signal: float = 1.0
@@ -53,13 +54,15 @@ class Wrong(NamedTuple):
     bulk: float = 1.0
     projected: bool = True
     negatives: bool = True
+    top: float = 1.0
+    lowest: float = 1.0
 
     def spectrum(self, kappa: float, c: float = 0.0) -> Spectrum:
         """The closed form with these faults."""
         law = spectrum(self.signal * kappa, self.aspect * c)
         rest = self.one * (1 - law.alignment)
         alignment = law.alignment / (law.alignment + rest) if law.alignment else 0.0
-        top = law.top - (1 - self.bulk) if law.top > law.edge else law.top
+        top = self.top * law.top - (1 - self.bulk) if law.top > law.edge else law.top
         return Spectrum(top, law.edge, alignment, law.threshold)
 
 
@@ -76,7 +79,7 @@ def _high_dimension(trials: Trials, wrong: Wrong) -> Iterator[Comparison]:
         yield equals(f"edge/u, {at}", law.edge, [f.second for f in found], **second_order)
         share = (1 + (2 * kappa + 1) / (2 * kappa + 2) / count) / eigenvector_ratio(wrong.signal * kappa)
         yield equals(f"noise share of v1, {at}", share, [f.noise_share for f in found], **second_order)
-        lowest = lowest_eigenvalue() * (1 - 1 / count)
+        lowest = wrong.lowest * lowest_eigenvalue() * (1 - 1 / count)
         yield equals(f"lambda_min/u, {at}", lowest, [f.lowest for f in found], **second_order)
 
 
@@ -176,21 +179,12 @@ def _implementations(rng: np.random.Generator, found: Deviations) -> None:
     found.add("cos^2 is the slope, one draw", vectors[0, 0] ** 2, math.log(up / down) / (2 * h))
 
 
-def check(
-    trials: Trials,
-    *,
-    signal: float = 1.0,
-    aspect: float = 1.0,
-    one: float = 1.0,
-    bulk: float = 1.0,
-    projected: bool = True,
-    negatives: bool = True,
-) -> Outcome:
+def check(trials: Trials, **faults: Any) -> Outcome:
     """Spectrum and alignment of drawn power matrices against ``spectrum`` and its companions, P2 (6) to (21).
 
-    Keywords: what a control gets wrong, see ``Wrong``; with all at their defaults also the equations.
+    faults : what a control gets wrong, see ``Wrong``; with none of them also the equations.
     """
-    wrong = Wrong(signal, aspect, one, bulk, projected, negatives)
+    wrong = Wrong(**faults)
     comparisons = [
         *_high_dimension(trials, wrong),
         *_imbalance(trials, wrong),
@@ -265,6 +259,8 @@ CLAIM = Claim(
         "alignment without the 1 in 1 + 2 kappa": {"one": 0.0},
         "alignment with kappa for 2 kappa": {"one": 2.0},
         "the paper's lambda_1, without the 1 in 1 + 2 kappa": {"bulk": 0.0},
+        "lambda_1 too large by 0.2 %": {"top": 1.002},
+        "lambda_min too large by 0.2 %": {"lowest": 1.002},
         "kappa off by 0.2 %": {"signal": 1.002},
         "c off by 20 %": {"aspect": 1.2},
         "noise not projected off mu": {"projected": False},

@@ -76,15 +76,20 @@ def _grouped(trials: Trials, repeats: int, halves: float, sort: bool, beyond: bo
     return [_frequency(f"{words} = {m}", m, [_good(each, m) for each in found], halves) for m in _FILTERS]
 
 
-def check(trials: Trials, *, halves: float = 2, sort: bool = False) -> Outcome:
-    """Frequency of a good split against P4 (3); ``halves`` = 1 forgets one half, ``sort`` splits in order."""
+def check(trials: Trials, *, halves: float = 2, later: float | None = None, sort: bool = False) -> Outcome:
+    """Frequency of a good split against P4 (3).
+
+    ``halves`` 1 forgets one half at the linear end, ``later`` past it and in small networks (None: as many);
+    ``sort`` splits in order.
+    """
+    later = halves if later is None else later
     repeats, beyond, alone = trials.pick((45, 8, 100), (300, 40, 1000))
     grouped = _grouped(trials, repeats, halves, sort, beyond=False)
-    past = _grouped(trials, beyond, halves, sort, beyond=True)
+    past = _grouped(trials, beyond, later, sort, beyond=True)
     e = _experiment(3)
     single = [_good(_halves(e, seed, sort, False), 3) for seed in trials.seeds(alone, alone)]
     return Outcome(
-        [*grouped, *past, _frequency("6 filters in all, m = 3", 3, single, halves), *_counted()],
+        [*grouped, *past, _frequency("6 filters in all, m = 3", 3, single, later), *_counted()],
         repeats + beyond + alone,
         {
             "filters": np.array(_FILTERS),
@@ -131,6 +136,8 @@ CLAIM = Claim(
     check=check,
     controls={
         "one half forgotten": {"halves": 1},
+        "one half forgotten at the linear end alone": {"halves": 1, "later": 2},
+        "one half forgotten past it": {"later": 1},
         "filters sorted before the split": {"sort": True},
     },
     theory=("split_probability",),

@@ -11,11 +11,12 @@ import numpy.typing as npt
 from scipy.optimize import brentq
 
 from numsim import power_matrix
-from numsim.claims import Claim, Comparison, Evidence, Outcome, Trials, equals
+from numsim.claims import Claim, Comparison, Evidence, Outcome, Trials, at_most, equals
 from numsim.descent.fresh_views import FreshViews, pretrain_fresh_views
 from numsim.models.signal_noise import Unlabelled
 from numsim.theory import (
     Spectrum,
+    augmentation_worth,
     eigenvector_ratio,
     finite_edge,
     fresh_view_spectrum,
@@ -39,17 +40,26 @@ _ASPECTS = ((0.0, 0.5), (0.5, 0.5), (1.0, 0.5), (0.5, 2.0), (1.0, 2.0))  # (a, c
 _EXCESS = (0.5, 1.2, 1.5, 2.5, 5.0)  # kappa in units of kappa*
 _ABOVE = 3  # of them, beside the first, is compared
 _SOLVED = 1e-8  # as in P2
+_WORTH_ASPECT = 0.1  # n0/d at which augmentation's worth is drawn
 _LADDER_OVERLAP, _DRAWS = 0.5, 30  # at each size of the ladder
 
 
 class Wrong(NamedTuple):
-    """What a control gets wrong: a factor of a, the 1 + a of cos^2, views that are copies, exchange rates."""
+    """What a control gets wrong: a factor of a, the 1 + a of cos^2, views that are copies, exchange rates.
+
+    worth : for d >> n0; worth_at_transition : a factor of the closed form, at the transition; drawn_worth :
+    a factor of that for cos^2 = 1/2 at n0 = d/10; edge : a factor of the edge that PCA shows at four times
+    the samples of the transition of ideal views; top : of lambda_1.
+    """
 
     overlap: float = 1.0
     alignment_overlap: float = 1.0
     copies: bool = False
     worth: float = 2.0
-    worth_at_transition: float = 4.0
+    worth_at_transition: float = 1.0
+    drawn_worth: float = 1.0
+    edge: float = 1.0
+    top: float = 1.0
 
     def spectrum(self, kappa: float, c: float, a: float) -> Spectrum:
         """The closed form with these faults."""
@@ -57,7 +67,7 @@ class Wrong(NamedTuple):
         law = spectrum(kappa, c, a)
         if c == 0:
             a = min(self.alignment_overlap * a, 1.0)
-        return law._replace(alignment=spectrum(kappa, c, a).alignment)
+        return law._replace(top=self.top * law.top, alignment=spectrum(kappa, c, a).alignment)
 
     def drawn(self, a: float) -> float:
         """The overlap that samples are drawn with: 1, no augmentation, where views are copies."""
@@ -123,19 +133,47 @@ def _ladder(trials: Trials, wrong: Wrong) -> list[Comparison]:
 
 
 def _exchange(wrong: Wrong) -> Iterator[Comparison]:
-    """What ideal views are worth in samples: 2 for the alignment at d >> n0, 4 at the transition, P6 (14)."""
+    """What ideal views are worth: 2 for cos^2 at d >> n0, at the transition more, P6 (14), (14a)."""
     for kappa in (0.01, 1.0, 100.0):
         goal = spectrum(kappa).alignment
         needed = brentq(lambda k, goal=goal: spectrum(k, 0.0, 1.0).alignment - goal, 0.0, 1e3)
         yield equals(f"n0 for the same cos^2, kappa = {kappa:g}", wrong.worth, needed / kappa, order=1e-9)
-    dim, strength = 1e12, 1e-9  # d and SNR^2
-    none, ideal = (
-        brentq(lambda n, a=a: n * strength - spectrum(0.0, n / dim, a).threshold, 1.0, dim)
-        for a in (1.0, 0.0)
+    for projected, aspects in ((True, (0.01, 0.1, 0.5)), (False, (0.01, 0.5, 10.0))):
+        for c in aspects:
+            strength = spectrum(0.0, c, projected=projected).threshold / c  # SNR^2 d
+            needed = brentq(
+                lambda x, s=strength, p=projected: s * x - spectrum(0.0, x, 1.0, projected=p).threshold,
+                c,
+                1e4,
+                xtol=1e-12,
+            )
+            worth = wrong.worth_at_transition * augmentation_worth(c, projected=projected)
+            name = f"n0 at the transition, c = {c:g}" + ("" if projected else ", noise not projected")
+            yield equals(name, worth, needed / c, order=_SOLVED)
+
+
+def _drawn_exchange(trials: Trials, wrong: Wrong) -> Iterator[Comparison]:
+    """The same by draws at n0 = d/10: samples for cos^2 = 1/2, and PCA at 4 n0* that has not begun."""
+    count, c = trials.pick(60, 400), _WORTH_ASPECT
+    seeds = list(trials.seeds(40, 40))
+    dim = count / c
+    half = brentq(lambda k: spectrum(k, c).alignment - 0.5, 1e-3, 10.0)
+    strength = half / c
+    more = brentq(lambda x: spectrum(strength * x, x, 1.0).alignment - 0.5, c, 10.0) * wrong.drawn_worth
+    many = 2 * round(more * dim / 2)
+    ideal = [tops(seed, count, c, (half,))[0, 2] for seed in seeds]
+    none = [tops(seed, many, many / dim, (strength * many / dim,), 1.0)[0, 2] for seed in seeds]
+    yield equals("cos^2 of ideal views where it is 1/2, n0 = d/10", 0.5, ideal, absolute=2 / count)
+    name = "cos^2 without views at 2.74 n0, n0 = d/10"
+    yield equals(name, 0.5, none, absolute=2 / count)
+    few, kappa = 4 * count, 4 * spectrum(0.0, c).threshold
+    drawn = np.array([tops(seed, few, few / dim, (kappa,), 1.0)[0] for seed in seeds])
+    edge, name = (
+        wrong.edge * finite_edge(few, few / dim, 1.0),
+        "without views at 4 times the n0 of the transition",
     )
-    yield equals(
-        "n0 at the transition", wrong.worth_at_transition, none / ideal, order=5 * (none / dim) ** 0.5
-    )
+    yield equals(f"lambda_1/u {name}", edge, drawn[:, 0], order=2 / min(few, dim))
+    yield at_most(f"cos^2 {name}", 0.1, drawn[:, 2])
 
 
 def _fresh(trials: Trials) -> Iterator[Comparison]:
@@ -206,22 +244,16 @@ def _identities(rng: np.random.Generator, found: Deviations) -> None:
         found.add("fresh views: no signal", fresh_view_spectrum(0.0, a), (2 * a, 2 * a, 0.0, 0.0), 1.0)
 
 
-def check(
-    trials: Trials,
-    *,
-    overlap: float = 1.0,
-    alignment_overlap: float = 1.0,
-    copies: bool = False,
-    worth: float = 2.0,
-    worth_at_transition: float = 4.0,
-) -> Outcome:
+def check(trials: Trials, **faults: Any) -> Outcome:
     """Spectra of power matrices at view overlaps from 0 to 1 against ``spectrum``, P6 (5) to (14).
 
-    Keywords: what a control gets wrong, see ``Wrong``; with all at their defaults also the equations.
+    faults : what a control gets wrong, see ``Wrong``; with none of them also the equations.
     """
-    wrong = Wrong(overlap, alignment_overlap, copies, worth, worth_at_transition)
+    wrong = Wrong(**faults)
     more, curves = _aspects(trials, wrong)
     comparisons = [*_high_dimension(trials, wrong), *more, *_exchange(wrong), *_ladder(trials, wrong)]
+    if wrong in (Wrong(), Wrong(drawn_worth=wrong.drawn_worth, edge=wrong.edge)):
+        comparisons += _drawn_exchange(trials, wrong)
     found = Deviations()
     if wrong == Wrong():
         comparisons += _fresh(trials)
@@ -268,13 +300,17 @@ CLAIM = Claim(
     check=check,
     controls={
         "a off by 0.5 %": {"overlap": 1.005},
+        "lambda_1 too large by 0.2 %": {"top": 1.002},
         "alignment with a off by 1 %": {"alignment_overlap": 1.01},
         "PCA drawn where views are claimed": {"copies": True},
         "oracle views worth 1.99": {"worth": 1.99},
-        "oracle views worth a factor 3.9 at the transition": {"worth_at_transition": 3.9},
+        "worth at the transition off by 1e-6": {"worth_at_transition": 1 + 1e-6},
+        "worth at n0 = d/10 off by 30 %": {"drawn_worth": 0.7},
+        "the edge at 4 times the n0 of the transition off by 5 %": {"edge": 1.05},
     },
     theory=(
         "spectrum",
+        "augmentation_worth",
         "eigenvector_ratio",
         "finite_edge",
         "fresh_view_spectrum",

@@ -101,7 +101,7 @@ def _transition(e: Resolved) -> float:
 
 
 def _alignment(e: Resolved) -> float:
-    """The descent in two variables, from the filters' expected overlap with v_1."""
+    """The descent in three variables, from the filters' expected overlaps with the modes, P5 (13)."""
     n0, m = e.pretraining.samples, e.network.filters
     if not n0 or e.kappa == 0:
         return math.nan
@@ -115,6 +115,7 @@ def _alignment(e: Resolved) -> float:
         unit=unit,
         energy=energy,
         overlap=e.pretraining.overlap,
+        pairs=(n0 + n0 % 2 - 2) * energy,
     )
     return float(course.alignment[-1])
 

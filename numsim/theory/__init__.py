@@ -3,7 +3,7 @@
 spectrum     eigenvalues and alignment of the power matrix (P2, P6)
 handover     growth, length of the linear stage and signal-to-noise ratio at its end (P3)
 linearisation  exact modes of the power matrix, and what the softmax adds to it (P1, P3)
-memorisation  beyond the linear stage in two variables (P5)
+memorisation  beyond the linear stage in two variables, and a third (P5)
 race         blow-up times of signal and noise, and who wins (S1, S4)
 outcome      what training ends in: margins, coefficients, test loss (S2, S3, S5)
 boundary     where training begins to learn the signal, with and without pre-training (S2, S5)
@@ -62,7 +62,7 @@ from .linearisation import (
     linear_modes,
     softmax_response,
 )
-from .memorisation import Memorisation, collective_descent, memorised_alignment
+from .memorisation import Memorisation, collective_descent, collective_scale, memorised_alignment
 from .outcome import (
     Fit,
     after_clock,
@@ -91,6 +91,7 @@ from .relu import (
 )
 from .spectrum import (
     Spectrum,
+    augmentation_worth,
     eigenvector_ratio,
     finite_edge,
     fresh_view_spectrum,
@@ -117,6 +118,7 @@ __all__ = [
     "Spectrum",
     "after_clock",
     "along_test_error",
+    "augmentation_worth",
     "balance_probability",
     "balance_rate",
     "balance_samples",
@@ -125,6 +127,7 @@ __all__ = [
     "coefficient_balance",
     "coefficient_growth",
     "collective_descent",
+    "collective_scale",
     "conditions",
     "critical_ratio",
     "critical_strength",

@@ -20,6 +20,7 @@ from .powers import closed_form
 
 __all__ = [
     "Spectrum",
+    "augmentation_worth",
     "eigenvector_ratio",
     "finite_edge",
     "fresh_view_spectrum",
@@ -179,6 +180,25 @@ def eigenvector_ratio(
         return math.nan
     x = _argument(kappa, c, a, projected)
     return 1 / x if x > 0 else math.inf
+
+
+@closed_form
+def augmentation_worth(aspect: float, *, projected: bool = True) -> float:
+    """How many times the samples PCA needs for its transition, against ideal views: P6 (14a).
+
+    At given d and SNR, c / (kappa* - c)^2 with kappa* that of ideal views, infinite where kappa* <= c (from
+    c = 0.648 on): there
+    no number of samples is enough without augmentation. Noise not projected off mu: c / kappa*^2, which is
+    4 t^2 and falls from 4 to 2. aspect : c = n0/d at the transition of ideal views; 0 is the limit, 4.
+    """
+    _, c, _ = _checked(0.0, aspect, 0.0)
+    if c == 0:
+        return 4.0
+    bulk = _edge(c, 0.0)
+    if not projected:
+        return 4 * bulk.t**2
+    ahead = bulk.projected - c
+    return c / ahead**2 if ahead > 0 else math.inf
 
 
 @closed_form
