@@ -13,9 +13,27 @@ from numsim.derivations.direct_training import Trained, outcome_ratios, trained_
 from numsim.config import Experiment
 from numsim.evaluation import evaluate
 from numsim.experiment import draw, generator, simulate
-from numsim.theory import after_clock, elapsed_clock, linear_end_ratio, success_probability
+from numsim.theory import (
+    after_clock,
+    elapsed_clock,
+    linear_end_ratio,
+    outcome_ratio,
+    success_probability,
+)
 
-__all__ = ["LARGE", "Both", "Long", "both", "finetuned", "law", "long", "predicted_ratio", "two_stage"]
+__all__ = [
+    "LARGE",
+    "Both",
+    "Finetuned",
+    "Long",
+    "both",
+    "finetuned",
+    "law",
+    "long",
+    "predicted_ratio",
+    "ruled_ratio",
+    "two_stage",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,12 +74,18 @@ def both(experiment: Experiment, seed: int) -> Both:
     )
 
 
-@lru_cache(maxsize=4096)
-def finetuned(experiment: Experiment, seed: int, steps: int | None) -> tuple[float, tuple[float, ...], bool]:
-    """R, the smallest outcome ratio S2 (7) at the hand-over, and whether both classes' signals were learned.
+class Finetuned(NamedTuple):
+    """R at the hand-over; by class S2 (7) there, and with the largest b_0 of all; whether both learned."""
 
-    steps : at most so many of fine-tuning (None: do not train).
-    """
+    ratio: float
+    outcomes: tuple[float, ...]
+    first: tuple[float, ...]
+    learned: bool
+
+
+@lru_cache(maxsize=8192)
+def finetuned(experiment: Experiment, seed: int, steps: int | None) -> Finetuned:
+    """One pre-training, and fine-tuning for at most so many steps (None: no fine-tuning)."""
     settings: dict[str, object] = {"finetuning.max_steps": steps or 0}
     e = experiment.replace(settings).model_copy(update={"seed": seed})
     instance = draw(e)
@@ -70,7 +94,17 @@ def finetuned(experiment: Experiment, seed: int, steps: int | None) -> tuple[flo
     assert run.simclr is not None
     arm = trained_arm(e, instance, run.pretrained.filters, run.simclr)
     learned = arm.reached and bool(arm.gamma.max(axis=1).min() >= LARGE)
-    return signal_ratio(run.pretrained.filters, e), tuple(outcome_ratios(arm)), learned
+    ratio, q = signal_ratio(run.pretrained.filters, e), e.network.q
+    first = tuple(
+        outcome_ratio(
+            float(arm.signal(side).max()),
+            np.full(len(arm.members(side)), arm.noise(side).max()),
+            snr=e.snr,
+            q=q,
+        )
+        for side in range(2)
+    )
+    return Finetuned(ratio, tuple(outcome_ratios(arm)), first, learned)
 
 
 def signal_ratio(W: Floats, e: Experiment) -> float:
@@ -113,6 +147,12 @@ def predicted_ratio(e: Experiment, threshold: float) -> float:
         relative_init_scale=e.relative_init_scale,
         threshold=threshold,
     )
+
+
+def ruled_ratio(e: Experiment) -> float:
+    """S5 (5) for this experiment: the top direction alone ends the linear stage."""
+    share = 2 * e.kappa / (1 + 2 * e.kappa)
+    return share * math.sqrt(0.3 / (2 * e.network.filters)) / e.relative_init_scale
 
 
 def law(e: Experiment, strength: float) -> float:
