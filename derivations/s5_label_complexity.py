@@ -344,7 +344,7 @@ CLAIM = Claim(
         "margins 1 % larger": {"margins": 1.01},
         "exponent q - 1 in place of q for direct training": {"exponent": -1.0},
         "labels as SNR^-1 at fixed sigma_0": {"fixed": -1.0},
-        "labels as SNR^1 at falling sigma_0": {"falling": 1.0},
+        "labels as SNR^-1 at falling sigma_0": {"falling": -1.0},
         "alignment at n0 as SNR^-2.1": {"unlabelled": -2.1},
         "alignment 1/2 at n0 SNR^2 = 0.55": {"aligned": 0.55},
         "the top direction alone ends the linear stage": {"bulk": False},
