@@ -191,6 +191,6 @@ def drawn_successes(
     learned = np.ones(draws, dtype=bool)
     for count in counts:
         alpha = np.maximum(rng.standard_normal((draws, filters)).max(axis=1), 0.0)
-        beta = np.maximum(rng.standard_normal((draws, count, filters)).max(axis=2), 1e-300)
+        beta = np.maximum(rng.standard_normal((draws, count, filters)).max(axis=2), 1e-50)
         learned &= strength * alpha ** (q - 2) * np.sum(beta ** (2 - q), axis=1) > 1
     return int(learned.sum())

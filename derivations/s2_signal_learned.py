@@ -16,7 +16,7 @@ from numsim.derivations.direct_training import (
     start_ratios,
     trained,
 )
-from numsim.derivations.outcome_laws import clocks, laws, tested
+from numsim.derivations.outcome_laws import clocks, laws, tested, wandering
 
 from numsim.claims import (
     Claim,
@@ -259,13 +259,15 @@ def check(
     bound: float = 1.0,
     rule: str = "power mean",
     symmetric: bool = True,
+    constant: bool = False,
 ) -> Outcome:
     """The theorem's conclusion, and runs against their starts by S2 (7) to (15).
 
     snr_factor multiplies SNR (1/2: n SNR^q is smaller by 8); power is added to q in the clocks, exponent to
     the q of SNR^q in the laws; stepped = False reads the clocks as in the flow; bound : on the test loss, in
     units of (14); rule : the b_0 that calls outcomes, "max" in place of the power mean; symmetric : whether
-    one of 2m Gaussians is the largest and below 0 with probability 4^-m, in (9) and (12) of one sample.
+    one of 2m Gaussians is the largest and below 0 with probability 4^-m, in (9) and (12) of one sample; constant : whether the switch is at one n SNR^q for
+    any n.
     """
     e = _setting("balanced", snr_factor)
     runs = [trained(e, seed, _NOISY) for seed in trials.seeds(32, 300)]
@@ -289,7 +291,15 @@ def check(
     near = [trained(_setting("switch"), seed, _NOISY) for seed in trials.seeds(32, 400)]
     more, found_data = _switch(trials, near, exponent, rule)
     return Outcome(
-        [*comparisons, *more, *clocks(3.0), *clocks(4.0), *laws(trials, symmetric), *tested(trials)],
+        [
+            *comparisons,
+            *more,
+            *clocks(3.0),
+            *clocks(4.0),
+            *laws(trials, symmetric),
+            *wandering(trials, constant),
+            *tested(trials),
+        ],
         len(runs) + len(other) + len(near),
         data | found_data,
     )
@@ -339,6 +349,7 @@ CLAIM = Claim(
         "test loss at most eps": {"bound": 1 / 6},
         "maximum in place of the power mean of b_0": {"rule": "max"},
         "two Gaussians of which one is never below 0": {"symmetric": False},
+        "one n SNR^q at the switch, whatever n": {"constant": True},
         "exponent q + 1 in place of q in n SNR^q": {"exponent": 1.0},
         "clocks of exponent q - 1.9 in place of q - 2": {"power": 0.1},
         "clocks of the flow, not of steps of finite size": {"stepped": False},

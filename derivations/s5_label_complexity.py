@@ -16,6 +16,7 @@ from numsim.derivations.two_arms import (
     long,
     predicted_ratio,
     ruled_ratio,
+    tossed,
     two_stage,
 )
 
@@ -224,6 +225,19 @@ def _elsewhere(trials: Trials, scaled: bool, surer: float) -> list[Comparison]:
     ]
 
 
+def _tossed(trials: Trials, missing: float) -> list[Comparison]:
+    """A test error of at most 0.1 from one and from two random labels: S5 (11), 1 - missing^n."""
+    seeds, found = list(trials.seeds(200, 1000)), []
+    for labels in (1, 2):
+        good = sum(tossed(seed, labels) <= _SMALL_ERROR for seed in seeds)
+        name = f"test error at most {_SMALL_ERROR:g} from {labels} label{'s' * (labels > 1)}"
+        found.append(frequency(name, 1 - missing**labels, good, len(seeds)))
+    return found
+
+
+_SMALL_ERROR = 0.1
+
+
 # ------------------------------------------------------------------ last iterate, best iterate
 
 
@@ -260,15 +274,16 @@ def check(
     rule: str = "power mean",
     scaled: bool = True,
     surer: float = 0.0,
+    missing: float = 0.5,
 ) -> Outcome:
-    """Both arms of the headline, exponents, the end-to-end boundary and the last iterate: S5 (1) to (10).
+    """Both arms of the headline, exponents, the end-to-end boundary and the last iterate: S5 (1) to (11).
 
     shrink divides n0 SNR^2, labels and louder are the labels of fine-tuning and a factor on the SNR of direct
     training in the headline; threshold is where (8) takes its linear stage to end; power is added to q in
     S2 (11), margins multiplies the margins in S2 (13); exponent is added to q in that of direct training;
     fixed and falling are the exponents of fine-tuning's labels at fixed and falling sigma_0, unlabelled and
     aligned those of the alignment and n0 SNR^2 where it is 1/2; bulk, stronger, rule : as for ``_boundary``,
-    scaled, surer : for ``_elsewhere``.
+    scaled, surer : for ``_elsewhere``, missing : for ``_tossed``.
     """
     headline, data = _headline(trials, shrink, labels, louder, threshold, power, margins)
     found = Outcome(headline, len(data["simclr"]), data)
@@ -290,7 +305,8 @@ def check(
         *aligned_exponent(trials, unlabelled, aligned),
     ]
     boundary, more = _boundary(trials, bulk, stronger, rule)
-    comparisons = [*headline, *exponents, *boundary, *_elsewhere(trials, scaled, surer), *_last(trials)]
+    apart = [*_elsewhere(trials, scaled, surer), *_tossed(trials, missing), *_last(trials)]
+    comparisons = [*headline, *exponents, *boundary, *apart]
     return Outcome(comparisons, len(data["simclr"]), data | more)
 
 
@@ -352,6 +368,7 @@ CLAIM = Claim(
         "maximum in place of the power mean of b_0": {"rule": "max"},
         "the linear stage ends at 0.3 for 0.3 tau": {"scaled": False},
         "probabilities of S2 (9) larger by 0.1": {"surer": 0.1},
+        "a label misses with probability 1/4 for 1/2": {"missing": 0.25},
     },
     theory=(
         "after_clock",

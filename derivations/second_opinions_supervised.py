@@ -63,7 +63,9 @@ def _pull(net: Nets, inner: Floats, q: float) -> tuple[Floats, Floats]:
     return margins, np.concatenate([signal, weight * power(across, q - 1)], axis=3)
 
 
-def descend(net: Nets, *, q: float, rate: float, loss: float, steps: int) -> tuple[Floats, Floats, Floats, Floats]:
+def descend(
+    net: Nets, *, q: float, rate: float, loss: float, steps: int
+) -> tuple[Floats, Floats, Floats, Floats]:
     """inner and summed coefficients at the first step with training loss <= loss, that loss, and the steps.
 
     rate : eta / (n m).
@@ -440,8 +442,18 @@ ENTRIES = [
     Entry(17, "exponent of labels at falling sigma_0", 0.1, lambda: _labels_exponent(True)),
     Entry(18, "kappa* at s_0 = 0.01, n0 = 100, n = 20", 1.33, _boundary),
     Entry(19, "interval of sigma_0, upper over lower end", 0.25, _interval),
-    Entry(22, "beta from small filters", 1.27, lambda: _mean(_relu(np.random.default_rng(22), 40, 20, 0.1, 0.0).inverse)),
-    Entry(23, "error at 7.7, n = 20, p = 0.1", 0.1316, lambda: _mean(_relu(np.random.default_rng(23), 150, 20, 7.7, 0.1).errors)),
+    Entry(
+        22,
+        "beta from small filters",
+        1.27,
+        lambda: _mean(_relu(np.random.default_rng(22), 40, 20, 0.1, 0.0).inverse),
+    ),
+    Entry(
+        23,
+        "error at 7.7, n = 20, p = 0.1",
+        0.1316,
+        lambda: _mean(_relu(np.random.default_rng(23), 150, 20, 7.7, 0.1).errors),
+    ),
     Entry(24, "exponent of direct training, q = 3", -2.97, _direct_exponent),
     Entry(25, "test error <= 0.1 with one label", 0.5, lambda: _coin(1)),
     Entry(25, "test error <= 0.1 with two labels", 0.75, lambda: _coin(2)),

@@ -32,6 +32,7 @@ __all__ = [
     "long",
     "predicted_ratio",
     "ruled_ratio",
+    "tossed",
     "two_stage",
 ]
 
@@ -105,6 +106,17 @@ def finetuned(experiment: Experiment, seed: int, steps: int | None) -> Finetuned
         for side in range(2)
     )
     return Finetuned(ratio, tuple(outcome_ratios(arm)), first, learned)
+
+
+@lru_cache(maxsize=4096)
+def tossed(seed: int, labels: int) -> float:
+    """Test error after pre-training and fine-tuning on so few random labels, R = 8.6."""
+    changes = {"data.balanced": False, "finetuning.samples": labels, "finetuning.learning_rate": None}
+    e = two_stage(4.0, n0=16, n=2, scale=0.01, dim=1e10, eps=0.05).replace(changes).resolved()
+    e = e.model_copy(update={"seed": seed})
+    run = simulate(e, draw(e))
+    assert run.simclr is not None
+    return run.simclr.test.error
 
 
 def signal_ratio(W: Floats, e: Experiment) -> float:
