@@ -263,11 +263,11 @@ def check(
 ) -> Outcome:
     """The theorem's conclusion, and runs against their starts by S2 (7) to (15).
 
-    snr_factor multiplies SNR (1/2: n SNR^q is smaller by 8); power is added to q in the clocks, exponent to
+    snr_factor multiplies SNR (0.63: n SNR^q is smaller by 4); power is added to q in the clocks, exponent to
     the q of SNR^q in the laws; stepped = False reads the clocks as in the flow; bound : on the test loss, in
     units of (14); rule : the b_0 that calls outcomes, "max" in place of the power mean; symmetric : whether
-    one of 2m Gaussians is the largest and below 0 with probability 4^-m, in (9) and (12) of one sample; constant : whether the switch is at one n SNR^q for
-    any n.
+    one of 2m Gaussians is the largest and below 0 with probability 4^-m, in (9) and (12) of one sample;
+    constant : whether the switch is at one n SNR^q for any n.
     """
     e = _setting("balanced", snr_factor)
     runs = [trained(e, seed, _NOISY) for seed in trials.seeds(32, 300)]
