@@ -42,7 +42,7 @@ _TINY = 1e-300
 def _clock_law(count: int, filters: int, q: float) -> tuple[Floats, Floats]:
     """Law of sum_i beta_i^(2-q), beta_i the largest of m Gaussians: values and masses on a grid, S2 (8).
 
-    What is missing to 1 is longer than the grid: samples that are never, or hardly, memorised.
+    What is missing to 1 is longer than the grid: samples that are never, or hardly, memorised, ``_one_long``.
     """
     from scipy.special import log_ndtr, ndtri
 
@@ -94,9 +94,32 @@ def _class_probability(strength: float, count: int, filters: int, q: float) -> f
     from scipy.special import log_ndtr
 
     clocks, masses = _clock_law(count, filters, float(q))
-    needed = np.maximum(strength * clocks, _TINY) ** (-1 / (q - 2))
-    beyond = max(0.0, 1.0 - float(masses.sum())) * 2.0**-filters
-    return 1.0 - float(masses @ np.exp(filters * log_ndtr(needed))) - beyond
+
+    def missed(total: Floats) -> Floats:
+        lost: Floats = np.exp(filters * log_ndtr(np.maximum(strength * total, _TINY) ** (-1 / (q - 2))))
+        return lost
+
+    beyond = max(0.0, 1.0 - float(masses.sum()))
+    lost = beyond * float(np.mean(missed(_one_long(count, filters, q)))) if beyond > 0 else 0.0
+    return 1.0 - float(masses @ missed(clocks)) - lost
+
+
+def _one_long(count: int, filters: int, q: float) -> Floats:
+    """Sums of clocks beyond the grid of ``_clock_law``: one that is very long, and others of median length.
+
+    Quantiles of the long one, inf where no filter is active on the sample. Heavy tails make one do it, for few
+    filters and large q.
+    """
+    from scipy.special import ndtr, ndtri
+
+    median = float(ndtri(0.5 ** (1 / filters))) ** (2 - q)
+    rest = (count - 1) * median
+    least = (8 * count + _LONGEST) * median - rest
+    tail = float(ndtr(least ** (-1 / (q - 2)))) ** filters
+    largest = ndtri(((np.arange(_NODES) + 0.5) / _NODES * tail) ** (1 / filters))  # beta whose clock it is
+    active = largest > 0
+    result: Floats = np.where(active, np.where(active, largest, 1.0) ** (2 - q), np.inf) + rest
+    return result
 
 
 def critical_strength(counts: Sequence[int], *, filters: int, q: float, probability: float = 0.5) -> float:
