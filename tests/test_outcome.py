@@ -75,6 +75,15 @@ def test_the_outcome_ratio_is_that_of_the_power_mean() -> None:
     assert outcome_ratio(0.5, [0.3, -0.1], snr=snr, q=q) == math.inf
 
 
+def test_flipped_samples_take_from_the_pull() -> None:
+    """S1 (13) by hand at q = 3: snr^2 (1/0.5 + 1/0.25 - 1/1) a_0."""
+    law = {"snr": 0.4, "q": 3.0}
+    kept = [0.5, 0.25]
+    assert outcome_ratio(0.5, kept, flipped=[1.0], **law) == pytest.approx(0.16 * 5 * 0.5)
+    assert outcome_ratio(0.5, kept, flipped=[0.1], **law) == 0.0  # they take more than there is
+    assert outcome_ratio(0.5, kept, flipped=[-0.1], **law) == 0.0  # one that is never memorised, for ever
+
+
 @pytest.mark.parametrize("q", [3.0, 4.0])
 def test_time_to_a_loss_is_that_of_the_differential_equation(q: float) -> None:
     starts, pulls, shares, scale, loss = (

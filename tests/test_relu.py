@@ -19,6 +19,7 @@ from numsim.theory import (
     memorisation_steps,
     memorised_loss,
     memorised_margin,
+    relu_mean_error,
     relu_signal,
     relu_test_error,
 )
@@ -161,3 +162,51 @@ def test_error_of_great_signal_is_gaussian_to_exponential_order() -> None:
     """-2 log(error) / x^2 -> 1: slopes in x^2 / 2 within the logarithm of Mills' ratio."""
     low, high = (math.log(relu_test_error(x, inverse=1.2, filters=2000)) for x in (3.0, 5.0))
     assert -(high - low) / 8 == near(1.0, abs=math.log(5 / 3) / 8 + 0.1)
+
+
+# ---------------------------------------------------------------- averaged over the labels
+
+
+LAW: dict[str, Any] = {"inverse": 1.3, "filters": 12}
+
+
+def test_mean_error_is_the_sum_over_flips() -> None:
+    """K1 (15) in balanced classes of three, every pair of flip counts by hand."""
+    p, half, x, initial = 0.2, 3, 1.1, 0.4
+    mean = weight = 0.0
+    for mine, other in itertools.product(range(half + 1), repeat=2):
+        own, across = half - mine + other, half - other + mine
+        if not own or not across:
+            continue
+        chance = float(math.comb(half, mine) * math.comb(half, other))
+        chance *= p ** (mine + other) * (1 - p) ** (2 * half - mine - other)
+        signal = x * (half - 2 * mine) / ((1 - 2 * p) * half) * math.sqrt(half / own)
+        error = relu_test_error(
+            signal, flip_probability=p, other=across / own, initial=initial * half / own, **LAW
+        )
+        mean, weight = mean + chance * error, weight + chance
+    found = relu_mean_error(x, samples=2 * half, flip_probability=p, initial=initial, **LAW)
+    assert found == near(mean / weight, rel=tolerances.INTERPOLATED)
+
+
+def test_mean_error_without_flips_is_that_of_one_training_set() -> None:
+    alone = relu_test_error(1.4, **LAW)
+    assert relu_mean_error(1.4, samples=8, flip_probability=0.0, **LAW) == near(alone)
+
+
+def test_scatter_of_labels_dies_out_with_many_samples() -> None:
+    limit = relu_test_error(1.6, flip_probability=0.1, **LAW)
+    excess = [
+        relu_mean_error(1.6, samples=n, flip_probability=0.1, balanced=False, **LAW) - limit
+        for n in (40, 80, 160)
+    ]
+    assert excess[0] > excess[1] > excess[2] > 0
+    assert excess[0] / excess[2] == near(4, rel=0.25)  # of order 1/n
+
+
+def test_mean_error_has_a_floor() -> None:
+    """However strong the signal, a class that is mostly flipped is misread, and half of one that is half."""
+    p, n = 0.3, 10
+    lost = sum(math.comb(5, k) * p**k * (1 - p) ** (5 - k) for k in range(3, 6))
+    found = relu_mean_error(1e3, samples=n, flip_probability=p, **LAW)
+    assert found == near(p + (1 - 2 * p) * lost, rel=0.01)

@@ -156,3 +156,6 @@ LAW_LEVEL = 1e-3
 # The same run on another type of CPU: its matrix products add in another order, and growth in the race
 # amplifies round-off, at these sizes by less than a million.
 OTHER_MACHINE = 1e-7
+
+# Test errors of K1 (15) are splines through 30 by 6 errors of K1 (12).
+INTERPOLATED = 1e-3

@@ -35,6 +35,7 @@ class Setting(NamedTuple):
     target: float = 0.01
     scale: float = 1.0
     projected: bool = True
+    balanced: bool = True
 
 
 @lru_cache(maxsize=64)
@@ -47,7 +48,7 @@ def experiment_of(setting: Setting) -> Experiment:
             "sigma_p": setting.sigma_p,
             "signal_norm": setting.sigma_p * (setting.signal**2 * setting.dim / setting.samples) ** 0.25,
             "flip_probability": setting.flips,
-            "balanced": True,
+            "balanced": setting.balanced,
             "projected": setting.projected,
         },
         network={

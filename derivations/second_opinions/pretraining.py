@@ -3,7 +3,7 @@
 What FINDINGS.md quotes for pre-training and concentration is measured again: in weight space at a dimension
 that fits into memory, in the orthonormal coordinates that d -> infinity leaves, or by an exact sum.
 Nothing here imports numsim; what is claimed is written down as a number. ``OPINIONS`` is what
-second_opinions.py runs and prints.
+``python -m numsim.derivations.second_opinions`` runs and prints.
 """
 
 from __future__ import annotations
@@ -15,18 +15,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["OPINIONS", "Opinion"]
+from .opinion import Opinion
+
+__all__ = ["OPINIONS"]
 
 Floats = npt.NDArray[np.float64]
-
-
-class Opinion(NamedTuple):
-    """entry : of FINDINGS.md; text : what is measured; claimed; measure : returns number and error."""
-
-    entry: int
-    text: str
-    claimed: float
-    measure: Callable[[], tuple[float, float]]
 
 
 def _mean(draws: list[float] | Floats) -> tuple[float, float]:
@@ -507,17 +500,3 @@ OPINIONS: list[Opinion] = [
         _at(_DEFAULT._replace(overlap=1.0), 400, "alignment"),
     ),
 ]
-
-
-def main() -> None:
-    """Print entry, claimed, measured and its error."""
-    for opinion in OPINIONS:
-        measured, error = opinion.measure()
-        print(
-            f"{opinion.entry:3d}  {opinion.text:52s} {opinion.claimed:9.4g}  {measured:9.5g} +- {error:.2g}",
-            flush=True,
-        )
-
-
-if __name__ == "__main__":
-    main()

@@ -10,11 +10,7 @@ import numpy as np
 from numsim.claims import Comparison, at_most, equals, failure_rate
 from numsim.config import Experiment
 from numsim.runs.draw import draw
-from numsim.theory.defaults import (
-    pretraining_learning_rate,
-    relative_init_scale,
-    supervised_learning_rate,
-)
+from numsim.theory.defaults import pretraining_learning_rate, relative_init_scale, supervised_learning_rate
 
 from .broken_conditions import contraction, largest_rise, sharpest
 

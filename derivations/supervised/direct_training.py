@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ __all__ = [
     "DIM",
     "SIGNS",
     "Trained",
+    "drawn_successes",
     "late_share",
     "moved",
     "outcome_ratios",
@@ -188,3 +190,15 @@ def start_ratios(seed: int, draws: int, count: int, filters: int, snr: float, q:
         a = float(W[:, 0].max()) * snr * math.sqrt(DIM)
         found.append([outcome_ratio(a, x, snr=snr, q=q) for x in (b, np.full(count, b.max()))])
     return np.array(found)
+
+
+def drawn_successes(
+    rng: np.random.Generator, strength: float, counts: Sequence[int], filters: int, q: float, draws: int
+) -> int:
+    """How often S2 (8) exceeds 1 in every class, the Gaussians' maxima drawn."""
+    learned = np.ones(draws, dtype=bool)
+    for count in counts:
+        alpha = np.maximum(rng.standard_normal((draws, filters)).max(axis=1), 0.0)
+        beta = np.maximum(rng.standard_normal((draws, count, filters)).max(axis=2), 1e-50)
+        learned &= strength * alpha ** (q - 2) * np.sum(beta ** (2 - q), axis=1) > 1
+    return int(learned.sum())

@@ -18,7 +18,7 @@ from numsim.theory import critical_strength, finetuning_strength, linear_modes
 from .direct_training import DIM, Trained, outcome_ratios, trained
 from .two_arms import LARGE, finetuned, law, predicted_ratio, two_stage
 
-__all__ = ["aligned_exponent", "direct_exponent", "finetuning_exponent"]
+__all__ = ["aligned_exponent", "direct_exponent", "finetuning_exponents"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -84,22 +84,43 @@ def direct_exponent(
     return slope(name, -1 / (q + exponent), ladder, found, absolute=finite + 0.01), found
 
 
-def finetuning_exponent(trials: Trials) -> tuple[Comparison, Floats]:
-    """n* ~ SNR^0 at n0 SNR^2 = 4 and sigma_0 ~ SNR^(2/(q-2)), S5 (6): the smallest n of 2, 4, 8, ..."""
-    sizes = trials.pick((16, 32, 64), (16, 32, 64, 128, 256))
+_LABELS = (2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+_FIXED, _FALLING = 0.05, 0.25
+
+
+def finetuning_exponents(trials: Trials, fixed: float, falling: float) -> list[Comparison]:
+    """n* ~ SNR^-2 at a fixed sigma_0, and ~ SNR^0 at sigma_0 ~ SNR^(2/(q-2)), over n0 SNR^2 = 4: S5 (6).
+
+    n* : the first of the numbers of labels that learns both classes. fixed, falling : the exponents.
+    """
+    sizes = trials.pick((16, 128), (16, 32, 64, 128, 256))
     snrs = [math.sqrt(4.0 / n0) for n0 in sizes]
-    seeds = list(trials.seeds(16, 40))
-    found, expected = [], []
-    for n0, snr in zip(sizes, snrs, strict=True):
-        rungs = [two_stage(4.0, n0=n0, n=n, scale=0.01 * snr**2, eps=0.2 / n) for n in (2, 4, 8, 16, 32)]
-        found.append([_smallest(rungs, seed) for seed in seeds])
-        strength = finetuning_strength(snr, predicted_ratio(rungs[0], 0.3), 3.0)
-        chances = [law(e, strength) for e in rungs]
-        expected.append(2 + sum((1 - p) * e.finetuning.samples for p, e in zip(chances, rungs, strict=True)))
-    x, y = np.log(snrs), np.log(expected)
-    drift = abs(float(np.polyfit(x, y, 1)[0]))  # R depends on sigma_0 by a little more than 1/sigma_0
-    name = "fine-tuning: n* over SNR, q = 3"
-    return slope(name, 0.0, snrs, np.array(found), absolute=drift + 0.01, resolution=1.0), np.array(found)
+    comparisons = []
+    for words, predicted, scales in (
+        (f"s_0 = {_FIXED:g}", fixed, [_FIXED for _ in snrs]),
+        (f"s_0 = {_FALLING:g} SNR^2", falling, [_FALLING * snr**2 for snr in snrs]),
+    ):
+        seeds = list(trials.seeds(36, 60))
+        found, expected = [], []
+        for n0, snr, scale in zip(sizes, snrs, scales, strict=True):
+            rungs = [two_stage(4.0, n0=n0, n=n, scale=scale, eps=0.2 / n) for n in _LABELS]
+            strength = finetuning_strength(snr, predicted_ratio(rungs[0], 0.3), 3.0)
+            chances = np.array([law(e, strength) for e in rungs])
+            first = int(np.argmax(chances > _HOPELESS))
+            found.append([_smallest(rungs[first:], seed) for seed in seeds])
+            reached = chances * np.cumprod(np.concatenate([[1.0], 1 - chances[:-1]]))
+            expected.append(float(reached @ np.array(_LABELS)))
+        finite = abs(float(np.polyfit(np.log(snrs), np.log(expected), 1)[0]) - predicted)
+        if (fixed, falling) != (-2.0, 0.0):
+            finite = 0.0
+        name = f"fine-tuning: n* over SNR, q = 3, {words}"
+        order = finite + 2 * _RATIO_ORDER / math.log(snrs[0] / snrs[-1])
+        comparisons.append(slope(name, predicted, snrs, np.array(found), absolute=order, resolution=0.75))
+    return comparisons
+
+
+_HOPELESS = 1e-3  # chance of success below which a number of labels is not tried
+_RATIO_ORDER = 0.05  # of R, S5 (8)
 
 
 def _smallest(rungs: Sequence[Resolved], seed: int) -> float:
@@ -107,7 +128,7 @@ def _smallest(rungs: Sequence[Resolved], seed: int) -> float:
     while min(finetuned(rungs[0], seed, None)[1]) == 0:  # all filters of a class point away: no n is enough
         seed += 1
     for e in rungs:
-        if finetuned(e, seed, 50_000)[2]:
+        if finetuned(e, seed, 50_000).learned:
             return float(e.finetuning.samples)
     return 2.0 * rungs[-1].finetuning.samples
 
@@ -134,7 +155,7 @@ def _aligned(n0: int, seed: int) -> float:
     return math.sqrt(low * high)
 
 
-def aligned_exponent(trials: Trials) -> list[Comparison]:
+def aligned_exponent(trials: Trials, unlabelled: float, aligned: float) -> list[Comparison]:
     """n0* ~ SNR^-2 for cos^2(v_1, mu) >= 1/2, read as SNR* ~ n0^(-1/2), and n0* SNR^2 = 1/2: S5 (7)."""
     ladder = trials.pick((12, 24, 48), (12, 24, 48, 96, 192))
     seeds = list(trials.seeds(4, 12))
@@ -142,10 +163,10 @@ def aligned_exponent(trials: Trials) -> list[Comparison]:
     levels = [linear_modes(0.5, n0)[0].alignment for n0 in ladder]
     exact = max(abs(level - 0.5) for level in levels)
     return [
-        slope("alignment: SNR* over n0", -0.5, ladder, found, absolute=exact + 2e-3),
+        slope("alignment: SNR* over n0", 1 / unlabelled, ladder, found, absolute=exact + 2e-3),
         equals(
             "alignment: n0 SNR*^2",
-            0.5,
+            aligned,
             np.array(ladder)[-1] * found[-1] ** 2,
             order=4 / ladder[-1] ** 2 + 1e-3,
         ),

@@ -14,29 +14,31 @@ from numsim.config import Experiment
 from numsim.runs.draw import Instance, draw
 from numsim.runs.prediction import compare
 from numsim.runs.simulate import Arm, simulate
-from numsim.theory import Race, race, steps_to_reach
+from numsim.theory import Race, outcome_ratio, race, steps_to_reach
 
-__all__ = ["WINDOW", "Contest", "contest"]
+__all__ = ["NEAR", "Contest", "contest"]
 
 Floats = npt.NDArray[np.float64]
 
-WINDOW = (0.7, 1.4)
-"""Predicted ratios too near to 1 to call."""
+NEAR = 1.15
+"""Ratios S1 (13) within this factor of 1 are not run: filters and steps of finite size decide there."""
 
 _LONGEST = 3000.0  # predicted steps of a race that is run; more would be waiting
 _DECIDED = 0.1  # output of an activation alone above which it has blown up
-_BUDGET = 20_000  # steps of training; the races last some hundreds
+_BUDGET = 200_000  # steps of training; the races last some hundreds, the slowest sample's some thousands
+_SLOWEST = 10_000.0  # predicted steps until the last sample is memorised
 
 
 class Contest(NamedTuple):
     """One class of one random experiment, before and after training.
 
     settings : keywords of ``race`` but for the starts and n_j; signal_start : a_0; noise_starts : b_0i of the
-    class's samples; class_samples : n_j; clean : no label was flipped. measured : the winner that
-    ``prediction.compare`` reports; table : largest relative deviation of its numbers from those recomputed
-    here, inf where its winners differ. For S1 (11): signal : (2,) start and end of max_r j <w_jr, mu>;
-    noise : (n_class, 2) the same of the noise of samples whose true label is j, on the filters of their
-    observed sign; weights : (n_class,) 1 where the label was kept, -1 where it was flipped.
+    class's samples; class_samples : n_j; clean : no label was flipped. learned : whether the signal's own
+    output was above 1/10 at a training loss of 0.01; snr : SNR; table : largest relative deviation of
+    ``prediction.compare``'s numbers from those recomputed here, inf where its winners differ. For S1 (11):
+    signal : (2,) start and end of max_r j <w_jr, mu>; noise : (n_class, 2) the same of the noise of samples
+    whose true label is j, on the filters of their observed sign; weights : (n_class,) 1 where the label was
+    kept, -1 where it was flipped.
     """
 
     settings: Mapping[str, Any]
@@ -44,11 +46,20 @@ class Contest(NamedTuple):
     noise_starts: Floats
     class_samples: float
     clean: bool
-    measured: str
+    learned: bool
+    snr: float
     table: float
     signal: Floats
     noise: Floats
     weights: Floats
+
+    def budget(self, flips: bool = True) -> float:
+        """S1 (13) of the class; flips : whether samples with a flipped label pull the other way."""
+        kept, starts = self.weights > 0, self.noise[:, 0]
+        against = starts[~kept] if flips else ()
+        return outcome_ratio(
+            self.signal_start, starts[kept], snr=self.snr, q=self.settings["q"], flipped=against
+        )
 
 
 def _random_experiment(rng: np.random.Generator) -> Experiment:
@@ -71,7 +82,7 @@ def _random_experiment(rng: np.random.Generator) -> Experiment:
             "relative_init_scale": b_0,
         },
         pretraining={"samples": 0},
-        finetuning={"samples": n, "target_loss": 0.1, "max_steps": _BUDGET},
+        finetuning={"samples": n, "target_loss": 0.01, "max_steps": _BUDGET},
         evaluation={"samples": 2},
     ).resolved()
 
@@ -83,9 +94,19 @@ def _activations(W: Floats, instance: Instance, side: int) -> tuple[float, Float
     return float(np.max(j * (W[side] @ instance.mu))), np.max(W[side] @ noise.T, axis=0)
 
 
+def _own(W: Floats, instance: Instance) -> Floats:
+    """(n,) max_r <w_jr, xi_i>, j the sample's observed label."""
+    labelled = instance.labelled
+    inner = W @ labelled.noise.T
+    own: Floats = np.max(inner, axis=1)[
+        (labelled.labels < 0).astype(np.int64), np.arange(len(labelled.labels))
+    ]
+    return own
+
+
 @lru_cache(maxsize=4096)  # a check and its controls look at the same contests
 def contest(seed: int) -> Contest:
-    """Draw experiments until the ratio S1 (6) of a class, chosen by coin, is outside the window; train."""
+    """Draw experiments until the ratio S1 (13) of a class, chosen by coin, is not near 1; train."""
     rng = np.random.default_rng(seed)
     while True:
         e = _random_experiment(rng)
@@ -110,7 +131,13 @@ def contest(seed: int) -> Contest:
         expected = race(
             signal_start=start, noise_start=float(np.median(starts[members])), class_samples=count, **settings
         )
-        if WINDOW[0] <= expected.ratio <= WINDOW[1] or min(expected[:2]) > _LONGEST:
+        own, kept = _own(W, instance), labelled.labels[of_class] == j
+        slowest = expected.noise_time * (np.median(starts[members]) / max(own.min(), 1e-300)) ** (
+            e.network.q - 2
+        )
+        pulling, against = own[of_class][kept], own[of_class][~kept]
+        budget = outcome_ratio(start, pulling, snr=e.snr, q=e.network.q, flipped=against)
+        if 1 / NEAR <= budget <= NEAR or min(expected[:2]) > _LONGEST or slowest > _SLOWEST:
             continue
         early = _early(rng, expected, start, starts[members], settings)
         return _held(e, instance, side, settings, count, early)
@@ -162,7 +189,8 @@ def _held(
         starts[members],
         count,
         bool((labelled.labels == labelled.true_labels).all()),
-        row["measured"],
+        e.network.output_scale / e.network.filters * max(end, 0.0) ** e.network.q > _DECIDED,
+        e.snr,
         max(tables),
         np.array([start, end]),
         pairs,

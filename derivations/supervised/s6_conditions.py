@@ -12,9 +12,7 @@ from numsim.claims import Claim, Comparison, Evidence, Outcome, Trials, equals
 from numsim.config import Experiment
 from numsim.descent.contrastive import pretrain
 from numsim.theory import conditions, spectrum
-from numsim.theory.defaults import (
-    pretraining_learning_rate,
-)
+from numsim.theory.defaults import pretraining_learning_rate
 from numsim.theory.powers import power
 
 from .broken_conditions import cross_talk, rescaled_run, top_pair, views
@@ -131,7 +129,7 @@ def _invariance(seed: int, same_step: bool) -> list[Comparison]:
     ]
 
 
-def _pretraining(seeds: list[int], slack: float) -> list[Comparison]:
+def _pretraining(seeds: list[int], slack: float, growing: float, default: float) -> list[Comparison]:
     """Growth at the contrastive step's limit and at the default, alignment at n0 = SNR^-2 and below it."""
     n0, dim = 50, 1e8
     found = []
@@ -146,7 +144,7 @@ def _pretraining(seeds: list[int], slack: float) -> list[Comparison]:
         share = spectrum(slack * rows["n0"].ratio).alignment
         found += [
             equals(
-                f"lambda_1 at the greatest contrastive step, kappa = {kappa:g}", 1.0, growth, order=1 / n0
+                f"lambda_1 at the greatest contrastive step, kappa = {kappa:g}", growing, growth, order=1 / n0
             ),
             equals(f"alignment at n0 SNR^2 = {kappa:g}", share, tops[:, 1], order=1 / n0),
         ]
@@ -161,12 +159,12 @@ def _pretraining(seeds: list[int], slack: float) -> list[Comparison]:
         )
         growth = rate * np.array([top_pair(n0, d, kappa, overlap, seed)[0] for seed in seeds])
         found.append(
-            equals(f"default growth per step, d = {d:g}, overlap {overlap:g}", 0.1, growth, order=2 / n0)
+            equals(f"default growth per step, d = {d:g}, overlap {overlap:g}", default, growth, order=2 / n0)
         )
     return found
 
 
-def _linear_stage(seeds: list[int]) -> list[Comparison]:
+def _linear_stage(seeds: list[int], similar: float) -> list[Comparison]:
     """E s_ii = tau at the greatest initial scale; three times that scale has no linear stage, a tenth has."""
     n0, dim, m = 10, 1e6, 20
     e = Experiment(
@@ -188,7 +186,7 @@ def _linear_stage(seeds: list[int]) -> list[Comparison]:
             early += factor > 1 and run.steps > 0
             late += factor < 1 and run.steps < 1
     return [
-        equals("s_ii / tau at the greatest initial scale", 1.0, similarity),
+        equals("s_ii / tau at the greatest initial scale", similar, similarity),
         equals("runs with a linear stage at 3 times that scale", 0.0, float(early)),
         equals("runs without one at a tenth of it", 0.0, float(late)),
     ]
@@ -202,24 +200,32 @@ def check(
     largest: bool = False,
     same_step: bool = False,
     slack: float = 1.0,
+    growing: float = 1.0,
+    default: float = 0.1,
+    similar: float = 1.0,
+    talking: float = 1.0,
 ) -> Outcome:
     """Every row against S6 (1) to (10): exponents, prefactors, consistency, invariance, and where it breaks.
 
     n_more : added to the exponent of n in the d row; m_floor : least exponent of m there; largest : B with
-    max for min; same_step : a step size that does not follow the rescaling; slack : on n0 SNR^2 in
-    the alignment.
+    max for min; same_step : a step size that does not follow the rescaling; slack : on n0 SNR^2 in the
+    alignment; growing, default : lambda_1 at the greatest contrastive step and at the default; similar :
+    s_ii / tau at the greatest initial scale; talking : factor on the cross-talk squared.
     """
     seeds = list(trials.seeds(20, 200))
-    comparisons = _pretraining(seeds, slack)
+    comparisons = _pretraining(seeds, slack, growing, default)
     for q in (2.5, 3.0, 6.0, 1.0):
         comparisons += _exponents(q, n_more, m_floor)
     comparisons += [*_values(n_more, largest), *_invariance(seeds[0], same_step), *step_sizes(), resolved()]
-    comparisons += [*_linear_stage(seeds), *stability(seeds[: trials.pick(4, 40)], seeds)]
-    comparisons += scales(seeds[:8])
+    comparisons += [
+        *_linear_stage(seeds, similar),
+        *stability(seeds[: trials.pick(4, 40)], seeds),
+        *scales(seeds[:8]),
+    ]
     for n, dim in ((20, 400), (20, 160_000)):
         talk = [cross_talk(n, dim, seed) for seed in seeds]
         comparisons.append(
-            equals(f"cross-talk^2 in units of n/d, d = {dim}", 1 - 1 / n, talk, order=2 * n / dim)
+            equals(f"cross-talk^2 in units of n/d, d = {dim}", talking * (1 - 1 / n), talk, order=2 * n / dim)
         )
     data = {"kappa": np.array([1.0, 0.5]), "alignment": np.array([c.measured for c in comparisons[1:4:2]])}
     return Outcome(comparisons, 8 * len(seeds), data)
@@ -273,6 +279,10 @@ CLAIM = Claim(
         "B the inverse of the shorter length": {"largest": True},
         "a step size that does not follow the units": {"same_step": True},
         "n0 SNR^2 smaller by a tenth": {"slack": 0.9},
+        "growth at the contrastive row's limit 1.25": {"growing": 1.25},
+        "default growth 0.12 a step": {"default": 0.12},
+        "similarity at the initial scale's limit 1.5": {"similar": 1.5},
+        "cross-talk larger by half": {"talking": 2.25},
     },
     theory=("conditions",),
     figure=figure,

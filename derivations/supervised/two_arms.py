@@ -14,11 +14,24 @@ from numsim.descent.evaluation import evaluate
 from numsim.models.streams import generator
 from numsim.runs.draw import draw
 from numsim.runs.simulate import simulate
-from numsim.theory import after_clock, elapsed_clock, linear_end_ratio, success_probability
+from numsim.theory import after_clock, elapsed_clock, linear_end_ratio, outcome_ratio, success_probability
 
 from .direct_training import Trained, outcome_ratios, trained_arm
 
-__all__ = ["LARGE", "Both", "Long", "both", "finetuned", "law", "long", "predicted_ratio", "two_stage"]
+__all__ = [
+    "LARGE",
+    "Both",
+    "Finetuned",
+    "Long",
+    "both",
+    "finetuned",
+    "law",
+    "long",
+    "predicted_ratio",
+    "ruled_ratio",
+    "tossed",
+    "two_stage",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -59,12 +72,18 @@ def both(experiment: Resolved, seed: int) -> Both:
     )
 
 
-@lru_cache(maxsize=4096)
-def finetuned(experiment: Resolved, seed: int, steps: int | None) -> tuple[float, tuple[float, ...], bool]:
-    """R, the smallest outcome ratio S2 (7) at the hand-over, and whether both classes' signals were learned.
+class Finetuned(NamedTuple):
+    """R at the hand-over; by class S2 (7) there, and with the largest b_0 of all; whether both learned."""
 
-    steps : at most so many of fine-tuning (None: do not train).
-    """
+    ratio: float
+    outcomes: tuple[float, ...]
+    first: tuple[float, ...]
+    learned: bool
+
+
+@lru_cache(maxsize=8192)
+def finetuned(experiment: Experiment, seed: int, steps: int | None) -> Finetuned:
+    """One pre-training, and fine-tuning for at most so many steps (None: no fine-tuning)."""
     settings: dict[str, object] = {"finetuning.max_steps": steps or 0}
     e = experiment.replace(settings).resolved().model_copy(update={"seed": seed})
     instance = draw(e)
@@ -73,7 +92,28 @@ def finetuned(experiment: Resolved, seed: int, steps: int | None) -> tuple[float
     assert run.simclr is not None
     arm = trained_arm(e, instance, run.pretrained.filters, run.simclr)
     learned = arm.reached and bool(arm.gamma.max(axis=1).min() >= LARGE)
-    return signal_ratio(run.pretrained.filters, e), tuple(outcome_ratios(arm)), learned
+    ratio, q = signal_ratio(run.pretrained.filters, e), e.network.q
+    first = tuple(
+        outcome_ratio(
+            float(arm.signal(side).max()),
+            np.full(len(arm.members(side)), arm.noise(side).max()),
+            snr=e.snr,
+            q=q,
+        )
+        for side in range(2)
+    )
+    return Finetuned(ratio, tuple(outcome_ratios(arm)), first, learned)
+
+
+@lru_cache(maxsize=4096)
+def tossed(seed: int, labels: int) -> float:
+    """Test error after pre-training and fine-tuning on so few random labels, R = 8.6."""
+    changes = {"data.balanced": False, "finetuning.samples": labels, "finetuning.learning_rate": None}
+    e = two_stage(4.0, n0=16, n=2, scale=0.01, dim=1e10, eps=0.05).replace(changes).resolved()
+    e = e.model_copy(update={"seed": seed})
+    run = simulate(e, draw(e))
+    assert run.simclr is not None
+    return run.simclr.test.error
 
 
 def signal_ratio(W: Floats, e: Resolved) -> float:
@@ -116,6 +156,12 @@ def predicted_ratio(e: Resolved, threshold: float) -> float:
         relative_init_scale=e.relative_init_scale,
         threshold=threshold,
     )
+
+
+def ruled_ratio(e: Resolved) -> float:
+    """S5 (5) for this experiment: the top direction alone ends the linear stage."""
+    share = 2 * e.kappa / (1 + 2 * e.kappa)
+    return share * math.sqrt(0.3 / (2 * e.network.filters)) / e.relative_init_scale
 
 
 def law(e: Resolved, strength: float) -> float:

@@ -86,6 +86,7 @@ from .relu import (
     memorisation_steps,
     memorised_loss,
     memorised_margin,
+    relu_mean_error,
     relu_signal,
     relu_test_error,
 )
@@ -179,6 +180,7 @@ __all__ = [
     "overlap_missed",
     "power_unit",
     "race",
+    "relu_mean_error",
     "relu_signal",
     "relu_test_error",
     "saturation",

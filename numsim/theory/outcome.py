@@ -83,22 +83,27 @@ def elapsed_clock(start: npt.ArrayLike, end: npt.ArrayLike, q: float, pull: floa
 
 
 @closed_form
-def outcome_ratio(signal_start: float, noise_starts: npt.ArrayLike, *, snr: float, q: float) -> float:
-    """SNR^2 sum_i b_0i^(2-q) / a_0^(2-q), the pull there is over the pull it takes: S2 (7).
+def outcome_ratio(
+    signal_start: float, noise_starts: npt.ArrayLike, *, snr: float, q: float, flipped: npt.ArrayLike = ()
+) -> float:
+    """SNR^2 (sum_i b_0i^(2-q) - sum_k b_0k^(2-q)) / a_0^(2-q), the pull there is over that it takes: S2 (7).
 
     The class's signal is learned iff it is above 1, exactly for d -> infinity, small filters and small steps;
     otherwise every sample is memorised. It is n_j SNR^2 (a_0/b_0)^(q-2) with the power mean b_0 of S4.
+    Samples k of the class whose label is flipped pull the other way until they are memorised, S1 (13).
 
-    signal_start : a_0 = max_r j <w_jr, mu>, 0 if <= 0; noise_starts : b_0i = max_r <w_jr, xi_i> of the class;
-    one <= 0 is never memorised, and pulls for ever; without any sample nothing pulls, and it is 0.
+    signal_start : a_0 = max_r j <w_jr, mu>, 0 if <= 0; noise_starts : b_0i = max_r <w_jr, xi_i> of the
+    class's samples that kept their label; one <= 0 is never memorised, and pulls for ever; without any sample
+    nothing pulls, and it is 0. flipped : b_0k = max_r <w_-jr, xi_k> of those that did not.
     snr : |mu| / (sigma_p sqrt(d)), > 0 if a_0 is; q : > 2.
     """
-    starts = np.asarray(noise_starts, dtype=np.float64)
-    if not signal_start > 0:
+    starts, against = np.asarray(noise_starts, dtype=np.float64), np.asarray(flipped, dtype=np.float64)
+    if not signal_start > 0 or (against <= 0).any():
         return 0.0
     if (starts <= 0).any():
         return math.inf
-    return float(snr**2 * np.sum((signal_start / starts) ** (q - 2)))
+    pull = np.sum((signal_start / starts) ** (q - 2)) - np.sum((signal_start / against) ** (q - 2))
+    return float(snr**2 * max(float(pull), 0.0))
 
 
 # ------------------------------------------------------------------ the run to a training loss

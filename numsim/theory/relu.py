@@ -27,6 +27,7 @@ __all__ = [
     "memorisation_steps",
     "memorised_loss",
     "memorised_margin",
+    "relu_mean_error",
     "relu_signal",
     "relu_test_error",
 ]
@@ -224,6 +225,65 @@ def relu_test_error(
     noise = np.sqrt((spread[0][:, None] + spread[1]) / m) + 1e-9
     wrong = min(1.0, float(weights @ ndtr(-gap / noise) @ weights))  # weights add up to 1 but for round-off
     return flip_probability + (1 - 2 * flip_probability) * wrong
+
+
+def relu_mean_error(
+    signal: float,
+    *,
+    samples: int,
+    inverse: float,
+    filters: int,
+    flip_probability: float,
+    initial: float = 0.0,
+    balanced: bool = True,
+) -> float:
+    """Test error from the setting alone: K1 (12) averaged over the training labels, K1 (15).
+
+    Of the N_j samples of class j, n/2 or Binomial(n, 1/2), K_j ~ Binomial(N_j, p) are flipped, so that
+    N_j - K_j + K_-j bear its label, B_j, and
+
+        x_j = x (N_j - 2 K_j) / ((1 - 2p) n/2) sqrt((n/2) / B_j).
+
+    x sits in an exponential: the mean exceeds the error at N_j = n/2 and K_j = p n/2, which is the limit of
+    many samples; as x -> infinity it ends at p + (1 - 2p) (P(2 K_j > N_j) + P(2 K_j = N_j) / 2), not at p.
+
+    signal : x of K1 (11) with (1 - 2p) n/2 for the majority and n/2 bearers; samples : n; inverse, filters,
+    flip_probability : as for ``relu_test_error``, initial also, at n/2 bearers; balanced : whether N_j = n/2.
+    """
+    from scipy.interpolate import RectBivariateSpline
+    from scipy.stats import binom
+
+    size = np.arange(samples + 1)
+    mine, flipped, across = np.meshgrid(size, size, size, indexing="ij", sparse=True)
+    of_size = (mine == samples // 2) * 1.0 if balanced else binom.pmf(mine, samples, 0.5)
+    chance = of_size * binom.pmf(flipped, mine, flip_probability)
+    chance = chance * binom.pmf(across, samples - mine, flip_probability)
+    bearers = mine - flipped + across
+    kept = (chance > _UNLIKELY) & (bearers > 0) & (bearers < samples)
+    own = (np.broadcast_to(bearers, kept.shape)[kept]) / (samples / 2)
+    majority = np.broadcast_to(mine - 2 * flipped, kept.shape)[kept] / (samples / 2)
+    x = signal * majority / ((1 - 2 * flip_probability) * np.sqrt(own))
+    nodes = [np.linspace(v.min() - 1e-3, v.max() + 1e-3, k) for v, k in ((x, _NODES[0]), (own, _NODES[1]))]
+    errors = [
+        [
+            relu_test_error(
+                at,
+                inverse=inverse,
+                filters=filters,
+                flip_probability=flip_probability,
+                other=(2 - share) / share,
+                initial=initial / share,
+            )
+            for share in nodes[1]
+        ]
+        for at in nodes[0]
+    ]
+    each = RectBivariateSpline(*nodes, np.array(errors))(x, own, grid=False)
+    return float(np.average(each, weights=chance[kept]))
+
+
+_UNLIKELY = 1e-8  # triples of counts that are left out: together they change no fifth digit
+_NODES = (30, 6)  # of x and of the bearers, in both of which the error is smooth
 
 
 def _rectified(z: Floats, variance: float) -> tuple[Floats, Floats]:
