@@ -107,8 +107,8 @@ def _class_probability(strength: float, count: int, filters: int, q: float) -> f
 def _one_long(count: int, filters: int, q: float) -> Floats:
     """Sums of clocks beyond the grid of ``_clock_law``: one that is very long, and others of median length.
 
-    Quantiles of the long one, inf where no filter is active on the sample. Heavy tails make one do it, for few
-    filters and large q.
+    Quantiles of the long one, inf where no filter is active on the sample. With few filters and large q tails
+    are heavy, and one does it.
     """
     from scipy.special import ndtr, ndtri
 
