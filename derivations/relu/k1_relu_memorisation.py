@@ -193,6 +193,7 @@ def _errors(setting: Setting, seeds: list[int], wrong: Wrong) -> Comparison:
     return equals(name, mean, draws, absolute=allowed + (mean - p) / setting.samples, resolution=0.5)
 
 
+@lru_cache(maxsize=256)  # the same in a check and most of its controls
 def _from_the_setting(setting: Setting, inverse: float, scatter: bool = True) -> float:
     """K1 (15), or K1 (12) at p n/2 flips a class, from beta and the setting: margins are expected ones."""
     e, share = experiment_of(setting), np.array([1 / inverse])

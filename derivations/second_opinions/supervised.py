@@ -368,7 +368,7 @@ def _direct_exponent() -> tuple[float, float]:
     For each draw the SNR from which on the test loss is at most 6 epsilon = 0.3 at training loss 0.05.
     """
     rng, q, m, scale, means, errors = np.random.default_rng(24), 3.0, 32, 0.04, [], []
-    for n, runs in ((12, 60), (96, 24)):
+    for n, runs in ((12, 48), (96, 16)):
         unit = start(rng, runs, n, m, 1.0, scale)
         both = np.abs(unit.y.sum(axis=1)) < n
         unit = Nets(*(x[both] for x in unit))
@@ -384,7 +384,7 @@ def _direct_exponent() -> tuple[float, float]:
                 q=q,
                 rate=min(0.5, 1.2 * n / 96) / n,
                 loss=0.05,
-                steps=2500,
+                steps=1500,
             )[0]
             good = learned(end).all(axis=1)
             low, high = np.where(good, low, snr), np.where(good, snr, high)
@@ -462,5 +462,5 @@ OPINIONS: list[Opinion] = [
     Opinion(25, "test error <= 0.1 with two labels", 0.75, lambda: _coin(2)),
     Opinion(25, "test error <= 0.1 with three labels", 0.875, lambda: _coin(3)),
     Opinion(29, "both classes learned at n SNR^5 = 0.744, n = 200, m = 10", 0.5, _wandering),
-    Opinion(26, "exponent of n0 for alignment, R^5000", -1.96, _aligned_exponent),
+    Opinion(26, "exponent of n0 for alignment, R^5000", -2.0, _aligned_exponent),
 ]

@@ -251,16 +251,26 @@ def check(
     trials: Trials,
     *,
     rule: str = "power mean",
+    more: int = 0,
+    counted: str = "n_j",
+    typical: str = "median",
+    power: float = 0.0,
+    factor: float = 1.0,
+    stepped: bool = True,
+    lost: float = 0.0,
+    slack: float = 0.0,
+    memorised: bool = True,
     orders: tuple[float, float] = (1.0, 1.0),
     share: float = 0.25,
-    **wrong: Any,
 ) -> Outcome:
     """Winners and times against S1 (5) to (13).
 
-    rule : the b_0 in S1 (13), "max" the first sample to be memorised; orders : of the error in a_0^(q-2) and
-    in the step size; share : the default step's of the stability limit; wrong : fields of _Reading.
+    rule : the b_0 in S1 (13), "max" the first sample to be memorised; counted : "n" forgets that a class has
+    n_j samples; typical : "max" takes the first sample to be memorised for the median one; power is added to
+    the exponent q - 2; factor, stepped, lost, slack, more, memorised : as for ``_Reading``; orders : of the
+    error in a_0^(q-2) and in the step size; share : the default step's of the stability limit.
     """
-    reading = _Reading(**wrong)
+    reading = _Reading(counted, typical, power, factor, lost, slack, memorised, stepped, more)
     contests = [contest(seed) for seed in trials.seeds(30, 1000)]
     duels = {
         kind: [duel(seed, kind) for seed in trials.seeds(quick, full)]
