@@ -1,4 +1,4 @@
-"""Work (d): replicates of the ReLU heat map (theory.md K; preset kou-heatmap) a second, on two cores.
+"""Work (d): replicates of the ReLU heat map (K1; preset kou-heatmap) a second, on two cores.
 
 A replicate draws data and filters, trains 100 steps and tests on 1,000 points, in the middle of the map.
 numsim runs it as an ensemble, PyTorch in two processes of one thread, or one of two threads.

@@ -22,7 +22,7 @@ SLOW = 1e-3
 """Of the default step size: hundreds of steps all lie in the linear stage, where experiments spend theirs."""
 
 FLOOR = 1e-10
-"""Two orders of the same sums, after hundreds of steps: theory.md E4."""
+"""Two orders of the same sums, after hundreds of steps: E4."""
 RESPONSE = 100.0
 """... or so many times the change that one round-off of the initial filters makes (E4 again): descents that
 amplify round-off, as the supervised race does, are not more equal than that with any code."""

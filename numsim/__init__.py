@@ -8,7 +8,7 @@ Letters of shapes, everywhere:
     n   labelled samples                     n0  unlabelled samples
     P   patches of a sample                  K   entries of the patch dictionary
     T   steps                                R   recorded steps
-Sources are quoted as "theory.md P2" (the statement of claims that this project checks), or by paper:
+Sources are quoted by claim, "P2" (derivations/README.md lists them), by equation of the model, or by paper:
 Zhang and Cao (arXiv 2409.18685), Cao et al. 2022 (arXiv 2202.06526), Kou et al. 2023 (arXiv 2303.04145).
 """
 

@@ -64,7 +64,7 @@ def pair(case: Drawn) -> Floats:
 def assert_follows(
     run: Any, filters: list[Floats], expected: Trajectory, disturbed: list[Trajectory]
 ) -> None:
-    """Every state of the descent is that of the reference, within the tolerance of theory.md E4."""
+    """Every state of the descent is that of the reference, within the tolerance of E4."""
     steps = len(expected.filters) - 1
     assert run.status == expected.status
     assert run.steps == steps

@@ -151,7 +151,7 @@ def test_the_memorised_noise_is_the_median_sample() -> None:
 
 @pytest.mark.compiled
 def test_the_contrastive_loss_starts_at_its_upper_level() -> None:
-    """log n0 for filters at zero (theory.md E5); the level of a pure signal is log 2 below."""
+    """log n0 for filters at zero (E5); the level of a pure signal is log 2 below."""
     result = _calm(0.3)
     loss, upper, lower = figure(result).axes[3].lines
     levels = [float(_points(line)[1][0]) for line in (upper, lower)]

@@ -38,7 +38,7 @@ near: Callable[..., Any] = pytest.approx
 
 
 def secular(z: float, c: float) -> float:
-    """K(z) of theory.md P2."""
+    """K(z) of P2."""
     return 2 * c * z / (1 - z**2) + 1 / z
 
 
@@ -223,7 +223,7 @@ def test_fresh_views_of_no_augmentation_are_fixed_views(kappa: float) -> None:
 
 @given(kappa=KAPPAS, log_scale=st.floats(-12, -4), m=st.integers(1, 1000), tau=st.floats(0.01, 100))
 def test_steps_are_those_of_the_theorem(kappa: float, log_scale: float, m: int, tau: float) -> None:
-    """theory.md P3: T = log(sqrt(tau/2m) sqrt(2k/(1+2k)) / (sigma_0 |mu|)) / log(1 + lambda_1)."""
+    """P3: T = log(sqrt(tau/2m) sqrt(2k/(1+2k)) / (sigma_0 |mu|)) / log(1 + lambda_1)."""
     signal, n0, dim = 7.0, 100, 10**8
     sigma_p = signal / math.sqrt(kappa / n0 * dim)
     eta = pretraining_learning_rate(
@@ -302,7 +302,7 @@ RACE: dict[str, Any] = {
 
 @given(q=st.floats(2.1, 8), a=st.floats(1e-4, 1), b=st.floats(1e-4, 1), scale=st.floats(0.1, 10))
 def test_blow_up_times_of_balanced_classes(q: float, a: float, b: float, scale: float) -> None:
-    """theory.md S1 with n_j = n/2: the class size cancels in t_signal."""
+    """S1 with n_j = n/2: the class size cancels in t_signal."""
     result = race(signal_start=a, noise_start=b, q=q, output_scale=scale, **RACE)
     rate = 1e-3 * scale * q * (q - 2)
     signal, noise = 4 * 5 / (rate * 9 * a ** (q - 2)), 2 * 20 * 5 / (rate * 100 * b ** (q - 2))
@@ -401,7 +401,7 @@ def test_conditions_flip_at_their_boundary(name: str, inside: Any, outside: Any)
 @pytest.mark.parametrize("q", [2.1, 2.5, 3.0, 4.0, 7.0])
 @pytest.mark.parametrize("snr", [0.3, 2.0])
 def test_required_values_at_any_power(q: float, snr: float) -> None:
-    """theory.md S6 term by term, with B = min(1/(sigma_p sqrt(d)), 1/|mu|)."""
+    """S6 term by term, with B = min(1/(sigma_p sqrt(d)), 1/|mu|)."""
     n0, n, m, d, tau, noise = 30, 6, 5, 10**6, 0.2, 2e3
     table = conditions(
         Experiment(

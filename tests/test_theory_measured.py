@@ -65,7 +65,7 @@ def views(instance: Instance) -> tuple[Floats, Floats]:
 
 
 def test_spectrum_at_a_finite_aspect() -> None:
-    """theory.md P2 at n0 = 300, d = 3000, kappa = 1/2: means over 50 draws with random labels."""
+    """P2 at n0 = 300, d = 3000, kappa = 1/2: means over 50 draws with random labels."""
     n0, dim, kappa, draws = 300, 3000, 0.5, 50
     found = []
     for seed in range(draws):
@@ -86,7 +86,7 @@ def test_spectrum_at_a_finite_aspect() -> None:
 @pytest.mark.parametrize("n0", [50, 100, 250])
 @pytest.mark.parametrize("kappa", [0.25, 1.0, 4.0, 10.0])
 def test_top_eigenpair_in_high_dimension(n0: int, kappa: float) -> None:
-    """theory.md P2 at d = n0^4: |<v1,mu>| / |mean y <v1,xi>| = 2 kappa in every draw, balanced labels."""
+    """P2 at d = n0^4: |<v1,mu>| / |mean y <v1,xi>| = 2 kappa in every draw, balanced labels."""
     for seed in range(3):
         instance, rate = contrastive(n0, n0**4, kappa, seed)
         values, vectors = top_eigenpairs(*views(instance), learning_rate=rate, temperature=1.0)
@@ -103,7 +103,7 @@ def test_top_eigenpair_in_high_dimension(n0: int, kappa: float) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_whole_spectrum_in_high_dimension(seed: int) -> None:
-    """theory.md P2: lambda_1, the bulk edge u and the all-ones mode's -(1 + sqrt 2) u."""
+    """P2: lambda_1, the bulk edge u and the all-ones mode's -(1 + sqrt 2) u."""
     n0, kappa = 200, 1.0
     instance, rate = contrastive(n0, n0**4, kappa, seed)
     values = np.linalg.eigvalsh(power_matrix(*views(instance), learning_rate=rate))
@@ -115,7 +115,7 @@ def test_whole_spectrum_in_high_dimension(seed: int) -> None:
 
 @pytest.mark.parametrize("overlap", [0.3, 0.7, 1.0])
 def test_spectrum_with_overlap(overlap: float) -> None:
-    """theory.md P6: lambda_1 = u (2 kappa + 1 + a), edge u (1 + a), cos^2 = 2 kappa / (2 kappa + 1 + a)."""
+    """P6: lambda_1 = u (2 kappa + 1 + a), edge u (1 + a), cos^2 = 2 kappa / (2 kappa + 1 + a)."""
     n0, kappa = 100, 4.0
     limit = spectrum(kappa, 0.0, overlap)
     for seed in range(3):
@@ -276,7 +276,7 @@ def test_hand_over_from_smaller_filters() -> None:
 @pytest.mark.parametrize(("snr", "kind"), [(0.02, "noise"), (2.0, "signal")])
 @pytest.mark.parametrize("seed", range(3))
 def test_blow_up_times(q: float, scale: float, snr: float, kind: str, seed: int) -> None:
-    """The first activation to blow up reaches 0.3 m^(1/q), f of order 0.3^q, when theory.md S1 says."""
+    """The first activation to blow up reaches 0.3 m^(1/q), f of order 0.3^q, when S1 says."""
     n, m = 20, 10
     e = Experiment(
         seed=seed,
@@ -328,7 +328,7 @@ def test_blow_up_times(q: float, scale: float, snr: float, kind: str, seed: int)
 
 @pytest.mark.compiled
 def test_race_winners() -> None:
-    """theory.md S1: outcomes outside ratio [0.7, 1.4], in random experiments around n SNR^q = 1."""
+    """S1: outcomes outside ratio [0.7, 1.4], in random experiments around n SNR^q = 1."""
     rng = np.random.default_rng(5)
     right = []
     for seed in range(100):

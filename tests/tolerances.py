@@ -51,7 +51,7 @@ def central_difference(along: Callable[[float], float]) -> tuple[float, float]:
 SMALL = 1e-8
 LINEARISED = 1e-6
 
-# theory.md E4: two orders of the same sums drift apart as fast as a round-off perturbation of the start does.
+# E4: two orders of the same sums drift apart as fast as a round-off perturbation of the start does.
 TRAJECTORY_FLOOR = 1e-10
 RESPONSE_FACTOR = 100.0
 _PERTURBATIONS = 3
@@ -109,7 +109,7 @@ CURVATURE = 1e-3
 # Numbers quoted to three digits after the point.
 THREE_DIGITS = 5e-4
 
-# Finite size (theory.md P2): corrections are 1/n0 times a factor of order 1, the edge is approached as
+# Finite size (P2): corrections are 1/n0 times a factor of order 1, the edge is approached as
 # n0^(-2/3), and what is left of a mean over draws after its standard errors is 1 %.
 FINITE_SIZE = 2.0
 REMAINDER = 0.01
@@ -132,7 +132,7 @@ HAND_OVER = 0.05
 # The linear stage in closed form at n0 = 100 and d = n0^5: corrections are 1/n0 times a factor of order 1.
 LINEAR_STAGE = FINITE_SIZE / 100
 
-# Race (theory.md S1): |l'| = 1/2 holds while f is small; the activation is read at f = 0.3^q, where few steps
+# Race (S1): |l'| = 1/2 holds while f is small; the activation is read at f = 0.3^q, where few steps
 # are left over which l' is off, and (a_0/a)^(q-2) of the time is still missing.
 BLOW_UP = 0.1
 RACES_RIGHT = 0.9

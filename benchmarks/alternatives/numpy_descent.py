@@ -1,6 +1,6 @@
 """Both stages in NumPy: hand-derived gradients, in the coordinates of the filters, whole arrays at a time.
 
-InfoNCE, with P = z W^T (n0, M), P~ = z~ W^T and row softmax p (theory.md section 2):
+InfoNCE, with P = z W^T (n0, M), P~ = z~ W^T and row softmax p (derivations/model.md (8)):
     dL/dW = (1/n0) (C^T z + C~^T z~),   C = (p + p^T) P + (p_+ - 1) P~,   C~ = (p_+ - 1) P.
 Logistic: dL/dW_j = (1/(n m)) sum_i l'_i y_i j sum_p sigma'(<w, x_i^(p)>) x_i^(p).
 """

@@ -1,4 +1,4 @@
-"""One replicate of the ReLU heat map of Kou et al. 2023 in PyTorch, as their experiment is run (theory.md K).
+"""One replicate of the ReLU heat map of Kou et al. 2023 in PyTorch, as their experiment is run (K1).
 
 Filters in R^d with a bias each; outputs are sums over the m filters and means over the two patches;
 full-batch gradient descent with autograd; 1,000 test points with flipped labels. float64.

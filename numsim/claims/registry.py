@@ -27,7 +27,7 @@ _CLAIM = re.compile(r"[a-z]\d+_")
 
 @cache
 def builtin() -> dict[str, Claim]:
-    """The package's claims by id, in the order of theory.md."""
+    """The package's claims by id, in the order of derivations/README.md."""
     package = importlib.import_module("numsim.derivations")
     modules = [info.name for info in pkgutil.walk_packages(package.__path__, "numsim.derivations.")]
     claims = [

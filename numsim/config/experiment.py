@@ -1,6 +1,6 @@
 """What an experiment is: its settings, their ranges, the rules between them, and what follows from them.
 
-Symbols are those of theory.md section 1. A setting has a dotted name (``data.snr``) which is the same in a
+Symbols are those of derivations/model.md. A setting has a dotted name (``data.snr``) which is the same in a
 TOML file, on the command line, in a sweep and in every fault. Anything wrong raises `ConfigError`, with
 every fault at once, one line each.
 
@@ -44,7 +44,7 @@ _SMALLEST_SCALE, _LARGEST_SCALE = 1e-100, 1e100  # their squares and products st
 class Experiment(Settings):
     """One experiment: contrastive pre-training, then fine-tuning, and its direct twin.
 
-    The defaults are the headline: n0 = 100, d = n0^4, SNR = 0.2, n = 20, m = 10, q = 3 (theory.md S5).
+    The defaults are the headline: n0 = 100, d = n0^4, SNR = 0.2, n = 20, m = 10, q = 3 (S5).
     Parts may be given as models or as dicts. Raises `ConfigError`.
 
     - data, network, pretraining, finetuning, evaluation: see their classes.
@@ -113,12 +113,12 @@ class Experiment(Settings):
 
     @property
     def kappa(self) -> float:
-        """n0 SNR^2, which decides the spectrum of pre-training (theory.md P2)."""
+        """n0 SNR^2, which decides the spectrum of pre-training (P2)."""
         return self.pretraining.samples * (self.snr * self.snr)
 
     @property
     def aspect(self) -> float:
-        """The aspect ratio c = n0/d of the unlabelled set (theory.md P2)."""
+        """The aspect ratio c = n0/d of the unlabelled set (P2)."""
         return self.pretraining.samples / self.data.dim
 
     def replace(self, overrides: Mapping[str, object]) -> "Experiment":

@@ -1,6 +1,6 @@
 """The parts of an experiment as they are given, and resolved; how pydantic's findings become our faults.
 
-Symbols are those of theory.md section 1. What is optional in the given parts is not in the resolved ones.
+Symbols are those of derivations/model.md. What is optional in the given parts is not in the resolved ones.
 """
 
 from collections.abc import Iterator, Mapping
@@ -112,7 +112,7 @@ class Part(Settings):
 
 
 class Data(Part):
-    """The signal-noise data (theory.md section 1): patches y*mu and noise xi.
+    """The signal-noise data (derivations/model.md (1)): patches y*mu and noise xi.
 
     - dim: d, dimension of a patch, 1 to 1e15.
     - snr: SNR = |mu|/(sigma_p sqrt(d)); 0.2 when neither this nor signal_norm is given.
@@ -135,7 +135,7 @@ class Data(Part):
 
 
 class Network(Part):
-    """The two-layer CNN with activation max(0, z)^q (theory.md section 1).
+    """The two-layer CNN with activation max(0, z)^q (derivations/model.md (4)).
 
     - filters: m, filters per output sign, 2m in all.
     - q: activation power, real, at least 1 (1 is ReLU).
@@ -155,14 +155,14 @@ class Network(Part):
 
 
 class Pretraining(Part):
-    """The contrastive stage: gradient descent on InfoNCE (theory.md section 1).
+    """The contrastive stage: gradient descent on InfoNCE (derivations/model.md (6)).
 
     - samples: n0, unlabelled samples; 0 leaves the stage out.
     - temperature: tau, in the units of the similarities.
-    - learning_rate: eta, step size; derived (theory.md P2) when not given.
+    - learning_rate: eta, step size; derived (P2) when not given.
     - steps: cap on the number of steps.
     - views: "fixed", one augmented view a sample, or "fresh", a new one each step.
-    - overlap: a, the part of the noise an augmentation keeps (theory.md P6): 0 ideal, 1 none.
+    - overlap: a, the part of the noise an augmentation keeps (P6): 0 ideal, 1 none.
     - stop_at_linear_end: whether to stop at the first step with max|s|/tau > 0.3.
     """
 
@@ -187,7 +187,7 @@ class Finetuning(Part):
 
     - samples: n, labelled samples.
     - labelled: "fresh" samples, or a "subset" of the unlabelled ones.
-    - learning_rate: eta, step size; derived (theory.md S6) when not given.
+    - learning_rate: eta, step size; derived (S6) when not given.
     - max_steps: cap on the number of steps.
     - target_loss: training loss epsilon at which to stop; 0 runs exactly max_steps.
     """

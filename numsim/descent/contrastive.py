@@ -9,7 +9,7 @@ softmax p over {i+} and {i' != i},
 
 Derivation: dL/ds_i+ = (p_i+ - 1)/(n0 tau), dL/ds_ii' = p_ii'/(n0 tau); s_ii' is bilinear in P and P, so
 that P_i receives p_ii' P_i' from row i and p_i'i P_i' from row i'; s_i+ gives P~_i to z_i and P_i to z~_i.
-All filters share the same symmetric map: dL/dw_r = H(W) w_r (theory.md section 2).
+All filters share the same symmetric map: dL/dw_r = H(W) w_r (derivations/model.md (8)).
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def info_nce(
     ValueError : shapes that do not fit, NaN or infinite entries, temperature <= 0, similarities beyond
         float64.
 
-    Source: theory.md sections 1 and 2. Stable for similarities of any size; samples far from the origin
+    Source: derivations/model.md (6) and (8). Stable for similarities of any size; samples far from the origin
     cost no digits (offset.py), beyond an offset of about 1e16 times their spread they no longer differ.
     """
     z, z_aug = _checked_views(z, z_aug)
@@ -236,7 +236,7 @@ def power_matrix(
     ------
     ValueError : as ``info_nce``; products beyond float64.
 
-    Source: theory.md P1; Zhang and Cao, Lemma 5.1. Samples far from the origin cost no digits (offset.py).
+    Source: P1; Zhang and Cao, Lemma 5.1. Samples far from the origin cost no digits (offset.py).
     """
     z, z_aug = _checked_views(z, z_aug)
     learning_rate = positive("learning_rate", learning_rate)

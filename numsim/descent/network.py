@@ -1,7 +1,7 @@
 """The two-layer CNN: activation, forward pass, and the split of pre-trained filters.
 
 f = F_+1 - F_-1,  F_j(W, x) = (output_scale / m) sum_r sum_p sigma(<w_jr, x^(p)>),
-sigma(z) = max(0, z)^q. theory.md section 1; Cao et al. 2022, section 3.
+sigma(z) = max(0, z)^q. derivations/model.md (4); Cao et al. 2022, section 3.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     dL/dw_jr = -(j s/(n m)) sum_i y_i g_i sum_p sigma'(<w_jr, x_i^(p)>) x_i^(p),                     (2)
 
 g_i = 1/(1 + exp(y_i f_i)) = -l'_i, s the output scale, sigma'(z) = q max(0, z)^(q-1) and sigma'(0) = 0.
-With the patches y mu and xi this is theory.md section 2 (Cao et al. 2022, Lemma 4.1 states it for clean
+With the patches y mu and xi this is derivations/model.md (7) (Cao et al. 2022, Lemma 4.1 states it for clean
 labels; with flips the observed label multiplies both patches' terms).
 """
 
@@ -94,7 +94,7 @@ def logistic_loss(
     ValueError : shapes that do not fit, NaN or infinite entries, labels other than +-1, q < 1, activations
         beyond float64.
 
-    Source: theory.md sections 1 and 2. Stable for margins of any size.
+    Source: derivations/model.md (4), (5) and (7). Stable for margins of any size.
     """
     W, x, y = checked_samples(W, x, y)
     q, output_scale = _checked_power(q), positive("output_scale", output_scale)

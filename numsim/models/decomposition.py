@@ -4,7 +4,7 @@
     w_r  = w_r^0 + gamma_r mu / |mu|^2 + sum_i rho_ri xi_i / |xi_i|^2
                  + sum_i rho~_ri xi~_i / |xi~_i|^2                             (pre-training)        (2)
 
-theory.md section 3; Cao et al. 2022, Definition 4.1. A step's coefficients c on the vectors v become
+derivations/model.md (10); Cao et al. 2022, Definition 4.1. A step's coefficients c on the vectors v become
 gamma and rho through |v|^2; a vector of length zero has coefficient zero.
 """
 

@@ -1,7 +1,7 @@
 """Signal-noise samples: labels, noise patches, augmented views, and their dictionaries.
 
 A sample has the patches y mu and xi in random order; the network sums over patches, so the order changes
-nothing and is not drawn. theory.md section 1; Zhang and Cao, Definition 3.1 (= Cao et al. 2022,
+nothing and is not drawn. derivations/model.md; Zhang and Cao, Definition 3.1 (= Cao et al. 2022,
 Definition 1.1); flips: Kou et al. 2023.
 """
 

@@ -2,7 +2,7 @@
 
 All randomness of an experiment is Gaussian and rotation-invariant, and nothing looks at R^d except
 through inner products. So space is revealed only where somebody looked (deferred decisions; Bartlett's
-decomposition of the Wishart matrix; theory.md section 4):
+decomposition of the Wishart matrix; derivations/model.md (12)):
 
     axis 0 is mu / |mu|; a vector drawn from N(0, s^2 I_d) when r axes are revealed has N(0, s^2)
     coordinates on those r axes, s chi_(d - r) on one new axis, and zeros beyond.          (1)
@@ -132,7 +132,7 @@ def compress(*vectors: npt.ArrayLike) -> tuple[Floats, ...]:
     ------
     ValueError : nothing given, not two-dimensional, different d, NaN or infinite entries.
 
-    Source: theory.md section 4; Golub and Van Loan, Matrix Computations, 5.2 (error of Householder QR).
+    Source: derivations/model.md (12); Golub and Van Loan, Matrix Computations, 5.2 (error of Householder QR).
     """
     if not vectors:
         raise ValueError("compress got no arrays: give at least one array of shape (k, d)")

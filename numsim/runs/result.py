@@ -57,7 +57,7 @@ class ArmResult:
         """States along the way, counted from the hand-over.
 
         Dims step, sign (+1, -1), filter, sample. gamma (step, sign, filter) and rho (..., sample) of
-        theory.md section 3; signal_inner = <w, mu>, noise_inner = <w, xi_i> (with the bias, if any);
+        derivations/model.md (10); signal_inner = <w, mu>, noise_inner = <w, xi_i> (with the bias, if any);
         loss (step).
         """
         return self._build()
@@ -86,8 +86,8 @@ class PretrainingResult:
     def trajectory(self) -> xr.Dataset:
         """States along the way: dims step, filter (all 2m), unlabelled.
 
-        gamma (step, filter), rho and rho_aug (step, filter, unlabelled) of theory.md section 3 (rho_aug only
-        for fixed views), signal_inner = <w, mu>, loss, alignment (NaN at step 0, where nothing has moved).
+        gamma (step, filter), rho and rho_aug (step, filter, unlabelled) of derivations/model.md (10), rho_aug
+        for fixed views only, signal_inner = <w, mu>, loss, alignment (NaN at step 0, where nothing has moved).
         """
         return self._build()
 

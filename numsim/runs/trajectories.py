@@ -1,4 +1,4 @@
-"""Recorded states as labelled arrays: gamma, rho and inner products of both stages (theory.md section 3)."""
+"""Recorded states as labelled arrays: gamma, rho (derivations/model.md (10)) and inner products of both stages."""
 
 from __future__ import annotations
 

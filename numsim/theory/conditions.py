@@ -40,7 +40,7 @@ def conditions(experiment: Any) -> list[Condition]:
 
     Rows for pre-training are left out where there is none, those that need q > 2 where q <= 2; at q = 1 there
     are those of Kou et al. instead. B = min(1/(sigma_p sqrt(d)), 1/|mu|).
-    Source: theory.md S6; where each is used in the proofs: S6 (1) to (10).
+    Source: S6; where each is used in the proofs: S6 (1) to (10).
     """
     if not hasattr(experiment, "resolved"):
         from ..config.sources import as_experiment  # only then: theory itself stands on no configuration

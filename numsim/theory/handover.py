@@ -44,7 +44,7 @@ def linear_stage_steps(
     """Steps T until max |s_ii'| = threshold tau without saturation: P3 (8).
 
     T = log(threshold 2 eta / (lambda_1 2m sigma_0^2 o)) / (2 log(1 + lambda_1)).
-    With threshold = 1, o = 1 and d >> n0 this is the T of theory.md P3,
+    With threshold = 1, o = 1 and d >> n0 this is the T of P3's statement,
     log(sqrt(tau/2m) sqrt(2 kappa/(1 + 2 kappa)) / (sigma_0 |mu|)) / log(1 + lambda_1).
 
     Parameters

@@ -140,7 +140,7 @@ def spectrum(kappa: float, aspect: float = 0.0, overlap: float = 0.0, *, project
     ------
     ValueError : arguments out of range or not finite. What exceeds float64 is inf.
 
-    Source: theory.md P2 and P6. Corrections are of order 1/n0, the edge's n0^(-2/3).
+    Source: P2 and P6. Corrections are of order 1/n0, the edge's n0^(-2/3).
     """
     kappa, c, a = _checked(kappa, aspect, overlap)
     if c == 0:
