@@ -87,7 +87,7 @@ class PretrainingResult:
         """States along the way: dims step, filter (all 2m), unlabelled.
 
         gamma (step, filter), rho and rho_aug (step, filter, unlabelled) of derivations/model.md (10), rho_aug
-        for fixed views only, signal_inner = <w, mu>, loss, alignment (NaN at step 0, where nothing has moved).
+        for fixed views only, signal_inner = <w, mu>, loss, alignment (NaN at step 0: nothing has moved).
         """
         return self._build()
 

@@ -1,4 +1,4 @@
-"""Recorded states as labelled arrays: gamma, rho (derivations/model.md (10)) and inner products of both stages."""
+"""Recorded states as labelled arrays: gamma and rho, derivations/model.md (10), and inner products."""
 
 from __future__ import annotations
 
