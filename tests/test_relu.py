@@ -173,7 +173,7 @@ LAW: dict[str, Any] = {"inverse": 1.3, "filters": 12}
 def test_mean_error_is_the_sum_over_flips() -> None:
     """K1 (15) in balanced classes of three, every pair of flip counts by hand."""
     p, half, x, initial = 0.2, 3, 1.1, 0.4
-    mean = weight = 0.0
+    mean, weight = 0.0, 0.0
     for mine, other in itertools.product(range(half + 1), repeat=2):
         own, across = half - mine + other, half - other + mine
         if not own or not across:
