@@ -55,15 +55,14 @@ def flops(samples: float, filters: float) -> float:
 
 def parts(instance: Any, filters: int, samples: int) -> dict[str, float]:
     """Seconds of the kernels that a step is made of, and of the exponentials inside them."""
-    from numsim.descent import contrastive
-    from numsim.descent._kernels import contrastive as kernels
-    from numsim.descent._kernels import exponential
+    from numsim.descent import blocks
+    from numsim.descent._kernels import exponential, pretraining, similarity, softmax
 
     z, z_aug = instance.unlabelled.sums(instance.mu)
     inner = np.concatenate([instance.filters @ z.T, instance.filters @ z_aug.T], axis=1)
-    buffers = contrastive.contrastive_buffers(2 * filters, samples)
-    gram = contrastive._gram(z, z_aug, 2 * filters, 1)
-    bound = kernels.set_exponents(inner, 1.0, buffers)
+    buffers = blocks.contrastive_buffers(2 * filters, samples)
+    gram = blocks.gram_of(z, z_aug, 2 * filters, 1)
+    bound = similarity.set_exponents(inner, 1.0, buffers)
     exponents = np.full(samples * (samples + 1) // 2, bound / 2)
 
     def exponentials() -> None:
@@ -73,9 +72,9 @@ def parts(instance: Any, filters: int, samples: int) -> dict[str, float]:
     passes = 1 if buffers.block == samples else 2
     copying = best_seconds(exponents.copy)
     return {
-        "totals": best_seconds(lambda: kernels._totals_without_shift(inner, 1.0, bound, buffers)),
-        "pulls": best_seconds(lambda: kernels._pulls(inner, 1.0, bound, buffers)),
-        "gram": best_seconds(lambda: kernels._multiply_blocks(inner, gram, buffers)),
+        "totals": best_seconds(lambda: softmax._totals_without_shift(inner, 1.0, bound, buffers)),
+        "pulls": best_seconds(lambda: softmax._pulls(inner, 1.0, bound, buffers)),
+        "gram": best_seconds(lambda: pretraining._multiply_blocks(inner, gram, buffers)),
         "exp": passes * (best_seconds(exponentials) - copying),
     }
 

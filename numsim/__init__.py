@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from .config.errors import ConfigError
     from .config.experiment import Experiment
     from .config.sources import load
-    from .descent.contrastive import info_nce, power_matrix, pretrain
+    from .descent.contrastive import info_nce
+    from .descent.power_matrix import power_matrix
+    from .descent.pretraining import pretrain
     from .descent.supervised import logistic_loss, train
     from .models.space import compress
     from .runs.draw import Instance, draw
@@ -53,8 +55,8 @@ _HOMES = {
     "load": "config.sources",
     "load_result": "runs.result",
     "logistic_loss": "descent.supervised",
-    "power_matrix": "descent.contrastive",
-    "pretrain": "descent.contrastive",
+    "power_matrix": "descent.power_matrix",
+    "pretrain": "descent.pretraining",
     "run": "runs.run",
     "run_many": "runs.ensembles",
     "sweep": "sweeps.study",

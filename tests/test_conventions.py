@@ -97,7 +97,10 @@ def test_generators_are_made_in_one_file_only() -> None:
 
 
 def test_reference_imports_nothing_of_numsim() -> None:
-    assert imports(PACKAGE / "descent" / "reference.py") <= {"numpy"} | STANDARD
+    for path in (PACKAGE / "descent" / "reference").glob("*.py"):
+        own_parts = {name for name in own(path) if not name.startswith("numsim.descent.reference")}
+        assert not own_parts
+        assert {name for name in imports(path) if not name.startswith("numsim")} <= {"numpy"} | STANDARD
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_of)

@@ -14,9 +14,9 @@ from numsim import Experiment
 from numsim.config import Resolved
 from numsim.descent import driver as dynamics
 from numsim.descent import reference
-from numsim.descent.contrastive import alignment
 from numsim.descent.evaluation import evaluate
 from numsim.descent.fresh_views import FreshDescent
+from numsim.descent.pretraining import alignment
 from numsim.models.signal_noise import Labelled, Unlabelled
 from numsim.models.streams import STREAMS, generator
 from numsim.runs.draw import Instance, draw

@@ -13,10 +13,9 @@ from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 
 import numsim
-from numsim.descent import contrastive, reference
+from numsim.descent import blocks, reference
 from numsim.descent import driver as dynamics
-from numsim.descent._kernels import contrastive as kernels
-from numsim.descent._kernels import descent, exponential
+from numsim.descent._kernels import descent, exponential, similarity, softmax
 from numsim.descent.contrastive import info_nce
 from numsim.descent.fresh_views import FreshDescent, FreshViews, _fewer_axes, pretrain_fresh_views
 from numsim.descent.reference import Drawn, Trajectory
@@ -438,30 +437,28 @@ def test_the_exponential_of_small_arguments_agrees_with_numpy(largest: float) ->
 
 def in_blocks_of(size: int) -> Any:
     """Everything in blocks of at most ``size`` samples, the Gram matrix included."""
-    return patch.multiple(
-        contrastive, block_size=lambda filters, n, threads=1: min(size, n), _SMALL_PRODUCT=0.0
-    )
+    return patch.multiple(blocks, block_size=lambda filters, n, threads=1: min(size, n), _SMALL_PRODUCT=0.0)
 
 
-def softmax(
+def weights(
     P: Floats, P_aug: Floats, temperature: float, *, shifted: bool, block: int
 ) -> tuple[Floats, Floats, Floats]:
     """p + p^T, 1 - p_i+ and the sum of losses (1,), by one of the two paths and in blocks."""
     n = P.shape[1]
     inner = np.concatenate([P, P_aug], axis=1)
     with in_blocks_of(block):
-        buffers = contrastive.contrastive_buffers(len(P), n)
-    bound = kernels.set_exponents(inner, temperature, buffers)
+        buffers = blocks.contrastive_buffers(len(P), n)
+    bound = similarity.set_exponents(inner, temperature, buffers)
     bound = max(bound, float(np.abs(buffers.rows[0]).max()))
     if shifted:
-        loss = kernels._totals_by_rows(inner, temperature, buffers)
+        loss = softmax._totals_by_rows(inner, temperature, buffers)
         bound = np.inf
     else:
-        loss = kernels._totals_without_shift(inner, temperature, bound, buffers)
+        loss = softmax._totals_without_shift(inner, temperature, bound, buffers)
     both = np.zeros((n, n))
     buffers.similarity[:] = np.nan  # nothing may be left over from the totals
     for i, j in itertools.combinations_with_replacement(range(-(-n // buffers.block)), 2):
-        part = kernels._weight_block(inner, temperature, bound, buffers, i, j).copy()
+        part = softmax._weight_block(inner, temperature, bound, buffers, i, j).copy()
         first, second = i * buffers.block, j * buffers.block
         both[first : first + part.shape[0], second : second + part.shape[1]] = part
         both[second : second + part.shape[1], first : first + part.shape[0]] = part.T
@@ -480,8 +477,8 @@ def test_both_softmax_paths_agree(n: int, block: int, seed: int, temperature: fl
     P, P_aug = rng.standard_normal((2, n, n))
     largest = max(np.sum(P**2, axis=0).max(), np.abs(np.sum(P * P_aug, axis=0)).max())
     P, P_aug = (np.sqrt(size * temperature / largest) * array for array in (P, P_aug))
-    fast = softmax(P, P_aug, temperature, shifted=False, block=block)
-    slow = softmax(P, P_aug, temperature, shifted=True, block=block)
+    fast = weights(P, P_aug, temperature, shifted=False, block=block)
+    slow = weights(P, P_aug, temperature, shifted=True, block=block)
     rtol = tolerances.roundoff(2 * n, 1.0 + size)
     for ours, theirs in zip(fast, slow, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=tolerances.TINY)
@@ -526,10 +523,10 @@ def test_panels_of_any_height_make_the_same_step(
     inner *= np.sqrt(size * temperature / np.max(np.sum(inner[:, :n] ** 2, axis=0)))
     found = []
     for panel in (height, n):
-        buffers = contrastive.contrastive_buffers(filters, n)._replace(panel=min(panel, n))
-        bound = kernels.set_exponents(inner, temperature, buffers)
-        largest = kernels.largest_similarity(inner, temperature, buffers)
-        loss = kernels.info_nce_increments(inner, temperature, 0.7, buffers)
+        buffers = blocks.contrastive_buffers(filters, n)._replace(panel=min(panel, n))
+        bound = similarity.set_exponents(inner, temperature, buffers)
+        largest = similarity.largest_similarity(inner, temperature, buffers)
+        loss = softmax.info_nce_increments(inner, temperature, 0.7, buffers)
         found.append(np.concatenate([[bound, largest, loss], buffers.increments.ravel()]))
     error = tolerances.roundoff(n + filters, (1.0 + size) * max(1.0, float(np.abs(inner).max())))
     np.testing.assert_allclose(found[0], found[1], rtol=tolerances.roundoff(n + filters), atol=error)
@@ -542,10 +539,10 @@ def test_panels_of_any_height_make_the_same_step(
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("n", [1, 31, 32, 47, 48, 100, 200])
 def test_panels_cover_the_triangle_and_leave_no_sliver(n: int, threads: int) -> None:
-    buffers = contrastive.contrastive_buffers(20, n, threads)
+    buffers = blocks.contrastive_buffers(20, n, threads)
     start, done, heights = 0, 0, []
     while start < n:
-        panel = kernels._panel(buffers, start, done)
+        panel = similarity.panel_of(buffers, start, done)
         assert panel.shape[1] == n - start
         heights.append(panel.shape[0])
         start, done = start + panel.shape[0], done + panel.size
@@ -578,12 +575,12 @@ def test_a_descent_in_blocks_is_the_descent_in_one() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_blocks_are_even_and_their_products_small(filters: int, threads: int) -> None:
     for n in (2, 31, 32, 33, 100, 250, 999, 1000, 4000, 10_000):
-        size = contrastive.block_size(filters, n, threads)
+        size = blocks.block_size(filters, n, threads)
         assert 1 <= size <= n
         rest = n % size
         assert rest == 0 or rest > size - 8 * -(-n // size)  # the last block is not a sliver
         if threads == 1 and filters <= 200:
-            assert filters * size**2 <= contrastive._SMALL_PRODUCT
+            assert filters * size**2 <= blocks._SMALL_PRODUCT
         assert size <= 1024
 
 
@@ -740,7 +737,7 @@ def test_a_step_size_too_large_is_a_status(supervised: bool, q: float) -> None:
     assert run.status == "non_finite"
     assert 0 < run.steps < 50
     beyond = np.sum(run.inner[:, : run.inner.shape[1] // 2] ** 2, axis=0).max()
-    assert not np.isfinite(run.loss) or not beyond < kernels.MEANINGLESS
+    assert not np.isfinite(run.loss) or not beyond < similarity.MEANINGLESS
     assert "reduce the learning_rate" in run.explanation
     assert np.isfinite(run.recorded_losses).all()
     assert run.recorded_steps[0] == 0

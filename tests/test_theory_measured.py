@@ -13,9 +13,9 @@ from scipy.integrate import quad
 from numsim import draw, power_matrix, pretrain
 from numsim.config import Experiment
 from numsim.descent.blas import blas_threads
-from numsim.descent.contrastive import top_eigenpairs
 from numsim.descent.fresh_views import FreshViews, pretrain_fresh_views
 from numsim.descent.network import split_filters
+from numsim.descent.power_matrix import top_eigenpairs
 from numsim.descent.supervised import train_dictionary
 from numsim.models.decomposition import pretraining_coefficients
 from numsim.models.signal_noise import signal_noise_dictionary

@@ -10,7 +10,7 @@ import pytest
 import tolerances
 
 import numsim
-from numsim.descent.contrastive import alignment
+from numsim.descent.pretraining import alignment
 from numsim.models.decomposition import reassemble
 from numsim.models.space import pad
 from numsim.runs.draw import draw

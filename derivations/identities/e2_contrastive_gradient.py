@@ -13,7 +13,9 @@ from numsim import info_nce, power_matrix, pretrain
 from numsim.claims import Claim, Evidence, Outcome, Trials, equals
 from numsim.descent import reference
 from numsim.descent._kernels.exponential import TILE, exponentials
-from numsim.descent.contrastive import alignment, block_size, top_eigenpairs
+from numsim.descent.blocks import block_size
+from numsim.descent.power_matrix import top_eigenpairs
+from numsim.descent.pretraining import alignment
 
 from .roundoff import EPS, Deviations, complex_gradient, difference_quotient, recorded_steps
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from numsim import info_nce, load, logistic_loss, power_matrix
 from numsim.claims import Claim, Evidence, Outcome, Trials, equals, slope
 from numsim.descent import reference
-from numsim.descent.contrastive import pretrain
 from numsim.descent.evaluation import evaluate
+from numsim.descent.pretraining import pretrain
 from numsim.models.signal_noise import draw_labels
 from numsim.runs.draw import draw
 from numsim.theory import (

@@ -25,8 +25,8 @@ import numpy.typing as npt
 from numsim.claims import Comparison, equals
 from numsim.config import Experiment, Resolved
 from numsim.descent.blas import blas_threads
-from numsim.descent.contrastive import alignment, pretrain
 from numsim.descent.fresh_views import FreshViews, pretrain_fresh_views
+from numsim.descent.pretraining import alignment, pretrain
 from numsim.models.signal_noise import draw_views
 from numsim.models.space import Space, lower_factor, pad
 from numsim.runs.draw import Instance, draw

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from numsim.claims import Comparison, slope
 from numsim.config import Experiment
 from numsim.descent.blas import blas_threads
-from numsim.descent.contrastive import top_eigenpairs
+from numsim.descent.power_matrix import top_eigenpairs
 from numsim.models.space import Space
 from numsim.runs.draw import draw
 from numsim.runs.simulate import simulate

@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from numsim.config import Resolved
-from numsim.descent.contrastive import LINEAR_END, power_matrix, pretrain, top_eigenpairs
+from numsim.descent.contrastive import LINEAR_END
 from numsim.descent.fresh_views import FreshViews, pretrain_fresh_views
+from numsim.descent.power_matrix import power_matrix, top_eigenpairs
+from numsim.descent.pretraining import pretrain
 from numsim.models.decomposition import pretraining_coefficients
 from numsim.runs.draw import Instance
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numsim.descent.contrastive import top_eigenpairs
+from numsim.descent.power_matrix import top_eigenpairs
 from numsim.models.signal_noise import Unlabelled, draw_unlabelled
 from numsim.models.space import Space, pad
 from numsim.theory import power_unit

@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 from numsim.claims import Claim, Comparison, Evidence, Outcome, Trials, at_most, equals, slope
 from numsim.config import Resolved
-from numsim.descent.contrastive import info_nce, power_matrix, pretrain
+from numsim.descent.contrastive import info_nce
+from numsim.descent.power_matrix import power_matrix
+from numsim.descent.pretraining import pretrain
 from numsim.runs.draw import Instance
 from numsim.theory import initial_perturbation, late_perturbation, linear_modes, softmax_response
 

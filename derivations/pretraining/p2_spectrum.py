@@ -12,7 +12,7 @@ import numpy.typing as npt
 from numsim import compress, power_matrix
 from numsim.claims import Claim, Comparison, Evidence, Outcome, Trials, equals
 from numsim.descent import reference
-from numsim.descent.contrastive import top_eigenpairs
+from numsim.descent.power_matrix import top_eigenpairs
 from numsim.theory import (
     Spectrum,
     eigenvector_ratio,

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from numsim.claims import Claim, Comparison, Evidence, Outcome, Trials, at_least, at_most, equals
 from numsim.config import Resolved
-from numsim.descent.contrastive import LINEAR_END, top_eigenpairs
+from numsim.descent.contrastive import LINEAR_END
+from numsim.descent.power_matrix import top_eigenpairs
 from numsim.runs.prediction import compare
 from numsim.runs.simulate import simulate
 from numsim.theory import (

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from numsim.claims import Claim, Comparison, Evidence, Outcome, Trials, equals, frequency
 from numsim.config import Experiment
-from numsim.descent.contrastive import pretrain
 from numsim.descent.network import split_filters
+from numsim.descent.pretraining import pretrain
 from numsim.runs.draw import draw
 from numsim.theory import split_probability
 

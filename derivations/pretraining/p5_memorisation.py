@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from numsim.claims import Claim, Comparison, Evidence, Outcome, Trials, at_least, at_most, equals
 from numsim.claims import slope as exponent
-from numsim.descent.contrastive import alignment, power_matrix, pretrain, top_eigenpairs
 from numsim.descent.fresh_views import FreshViews, pretrain_fresh_views
+from numsim.descent.power_matrix import power_matrix, top_eigenpairs
+from numsim.descent.pretraining import alignment, pretrain
 from numsim.theory import (
     collective_descent,
     collective_scale,

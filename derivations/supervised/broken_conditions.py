@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from numsim.config import Experiment
-from numsim.descent.contrastive import top_eigenpairs
 from numsim.descent.network import split_filters
+from numsim.descent.power_matrix import top_eigenpairs
 from numsim.descent.supervised import train_dictionary
 from numsim.models.dictionary import PatchDictionary
 from numsim.models.signal_noise import draw_unlabelled, signal_noise_dictionary

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from numsim.claims import Comparison, Trials, equals, slope
 from numsim.config import Experiment, Resolved
-from numsim.descent.contrastive import top_eigenpairs
+from numsim.descent.power_matrix import top_eigenpairs
 from numsim.runs.draw import draw
 from numsim.theory import critical_strength, finetuning_strength, linear_modes
 

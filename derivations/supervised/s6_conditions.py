@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from numsim.claims import Claim, Comparison, Evidence, Outcome, Trials, equals
 from numsim.config import Experiment
-from numsim.descent.contrastive import pretrain
+from numsim.descent.pretraining import pretrain
 from numsim.theory import conditions, spectrum
 from numsim.theory.defaults import pretraining_learning_rate
 from numsim.theory.powers import power

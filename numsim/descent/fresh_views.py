@@ -17,10 +17,11 @@ import numpy.typing as npt
 from ..models.checks import positive, whole
 from ..models.signal_noise import draw_views
 from ..models.space import Space, lower_factor, pad
-from ._kernels import contrastive as kernels
-from ._kernels import descent
-from .contrastive import LINEAR_END, alignment, contrastive_buffers
+from ._kernels import descent, similarity, softmax
+from .blocks import contrastive_buffers
+from .contrastive import LINEAR_END
 from .driver import NON_FINITE, STATUSES, Progress
+from .pretraining import alignment
 
 __all__ = ["FreshDescent", "FreshViews", "pretrain_fresh_views"]
 
@@ -110,10 +111,10 @@ def pretrain_fresh_views(
         z, z_aug = _draw(W.shape[1], mu, labels, noise, views)
         W = pad(W, z.shape[1])
         inner = np.concatenate([W @ z.T, W @ z_aug.T], axis=1)
-        bound = kernels.set_exponents(inner, temperature, buffers)
-        ended = bound > ceiling and kernels.largest_similarity(inner, temperature, buffers) > ceiling
-        loss = float(kernels.info_nce_increments(inner, temperature, 1.0, buffers))
-        if not (loss < kernels.MEANINGLESS and bound < kernels.MEANINGLESS):
+        bound = similarity.set_exponents(inner, temperature, buffers)
+        ended = bound > ceiling and similarity.largest_similarity(inner, temperature, buffers) > ceiling
+        loss = float(softmax.info_nce_increments(inner, temperature, 1.0, buffers))
+        if not (loss < similarity.MEANINGLESS and bound < similarity.MEANINGLESS):
             status = NON_FINITE
             W = np.full_like(W, np.nan)
             break

@@ -25,8 +25,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ._kernels import contrastive as kernels
-from ._kernels import descent
+from ._kernels import descent, similarity, softmax
 
 __all__ = ["Shifted", "ShiftedDescent", "info_nce_gradient", "power_matrix", "shifted"]
 
@@ -85,7 +84,7 @@ def _exact_products(W: Floats, m: Floats) -> Floats:
 
 
 def _increments(
-    W: Floats, p: Floats, data: Shifted, temperature: float, buffers: kernels.ContrastiveBuffers
+    W: Floats, p: Floats, data: Shifted, temperature: float, buffers: similarity.ContrastiveBuffers
 ) -> tuple[float, float, Floats, Floats]:
     """Loss, a bound on the exponents (1), [C | C~] with [u | u~] below it (M + 1, 2 n0), and alpha, likewise.
 
@@ -94,8 +93,8 @@ def _increments(
     alpha = np.ones((len(W) + 1, len(data.views)))
     np.matmul(W, data.views.T, out=alpha[:-1])
     buffers = buffers._replace(bias=p @ alpha[:-1] / temperature)
-    bound = kernels.set_exponents(alpha, temperature, buffers)
-    loss = kernels.info_nce_increments(alpha, temperature, 1.0, buffers)
+    bound = similarity.set_exponents(alpha, temperature, buffers)
+    loss = softmax.info_nce_increments(alpha, temperature, 1.0, buffers)
     return float(loss), float(bound), buffers.increments, alpha
 
 
@@ -107,7 +106,7 @@ def _direction(increments: Floats, p: Floats, data: Shifted) -> Floats:
 
 
 def info_nce_gradient(
-    W: Floats, data: Shifted, temperature: float, buffers: kernels.ContrastiveBuffers
+    W: Floats, data: Shifted, temperature: float, buffers: similarity.ContrastiveBuffers
 ) -> tuple[float, Floats]:
     """Loss and gradient of InfoNCE; buffers : for M + 1 filters."""
     p = _exact_products(W, data.m)
@@ -127,8 +126,8 @@ class ShiftedDescent:
         data: Shifted,
         temperature: float,
         learning_rate: float,
-        buffers: kernels.ContrastiveBuffers,
-        plain: kernels.ContrastiveBuffers,
+        buffers: similarity.ContrastiveBuffers,
+        plain: similarity.ContrastiveBuffers,
     ) -> None:
         """Start from the filters W."""
         self.W, self._start, self._data, self._temperature = W, W, data, temperature
@@ -146,7 +145,7 @@ class ShiftedDescent:
             )
             np.add(alpha[:-1], p[:, None], out=state.inner)
             state.loss[0] = loss
-            if not (loss < kernels.MEANINGLESS and bound < kernels.MEANINGLESS):
+            if not (loss < similarity.MEANINGLESS and bound < similarity.MEANINGLESS):
                 return descent.NON_FINITE
             if state.clock[0] % recorder.cursor[1] == 0:
                 descent.record(recorder, int(state.clock[0]), loss, state.coefficients)
@@ -163,7 +162,7 @@ class ShiftedDescent:
     def _ended(self, inner: Floats, ceiling: float) -> bool:
         if not ceiling > 0.0:
             return False
-        bound = kernels.set_exponents(inner, self._temperature, self._plain)
+        bound = similarity.set_exponents(inner, self._temperature, self._plain)
         return bound > ceiling and (
-            kernels.largest_similarity(inner, self._temperature, self._plain) > ceiling
+            similarity.largest_similarity(inner, self._temperature, self._plain) > ceiling
         )

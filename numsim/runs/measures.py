@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..config.experiment import Resolved
-from ..descent.contrastive import top_eigenpairs
 from ..descent.driver import STATUSES as ENDS
+from ..descent.power_matrix import top_eigenpairs
 from .draw import Instance, draw
 from .prediction import predicted_unit
 from .replicates import portion_size, supervised_runs

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..config.experiment import Resolved
-from ..descent.contrastive import LINEAR_END, top_eigenpairs
+from ..descent.contrastive import LINEAR_END
 from ..descent.driver import STATUSES
 from ..descent.fresh_views import FreshDescent
+from ..descent.power_matrix import top_eigenpairs
 from ..models.space import pad
 from ..theory import (
     eigenvector_ratio,

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..config.experiment import Experiment, Resolved
-from ..descent.contrastive import alignment, pretrain
 from ..descent.driver import NON_FINITE, Descent
 from ..descent.evaluation import TestResult, evaluate
 from ..descent.fresh_views import FreshDescent, FreshViews, pretrain_fresh_views
 from ..descent.network import split_filters
+from ..descent.pretraining import alignment, pretrain
 from ..descent.supervised import train_dictionary
 from ..models.dictionary import PatchDictionary
 from ..models.signal_noise import Labelled, Unlabelled, signal_noise_dictionary

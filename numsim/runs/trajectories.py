@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ..descent.contrastive import alignment
 from ..descent.fresh_views import FreshDescent
+from ..descent.pretraining import alignment
 from ..models.decomposition import pretraining_coefficients, supervised_coefficients
 from .draw import Instance
 from .simulate import Arm, Pretrained
