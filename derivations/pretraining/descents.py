@@ -1,6 +1,6 @@
 """Long descents on InfoNCE at the default settings: what findings 8, 9 and 27 quote.
 
-    python -m numsim.derivations.pretraining.descents [--seeds 6]
+    python -m numsim.derivations.pretraining.descents [--seeds 24]
 
 n0 = 100, d = 1e8, SNR = 0.2 (kappa = 4), 20 filters, relative initial scale 1e-3, random labels, steps with
 lambda_1 = 0.1. Printed are means over seeds and errors of the loss; cos^2(w - w^0, mu); the share of
@@ -185,7 +185,7 @@ def _shown(found: Comparison) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table: views, steps, loss, cos^2, share along the views' mean noise, R."""
     parser = argparse.ArgumentParser(description="long descents at the default settings")
-    parser.add_argument("--seeds", type=int, default=6, help="how many")
+    parser.add_argument("--seeds", type=int, default=24, help="how many")
     seeds = range(parser.parse_args(arguments).seeds)
     print(f"{'views':26s}{'steps':>6s}{'loss':>20s}{'cos^2':>20s}{'views noise':>20s}{'R':>20s}")
     with blas_threads(1):
