@@ -150,6 +150,20 @@ def test_probabilities_of_outcomes(q: float, filters: int, count: int) -> None:
     assert success_probability(half, [count, count], filters=filters, q=q) == pytest.approx(0.5)
 
 
+def test_probability_where_sums_of_clocks_have_heavy_tails() -> None:
+    """S2 (9) at m = 10, q = 5, n_j = 100: a quarter of all sums lie beyond the grid."""
+    draws, count, filters, q = 6000, 100, 10, 5.0
+    rng = np.random.default_rng(3)
+    alpha = np.maximum(rng.standard_normal((draws, filters)).max(axis=1), 0.0)
+    beta = np.maximum(rng.standard_normal((draws, count, filters)).max(axis=2), 1e-50)
+    sums = np.sum(beta ** (2 - q), axis=1)
+    for strength in (0.002, 0.004, 0.01):
+        found = float(np.mean(strength * alpha ** (q - 2) * sums > 1))
+        error = math.sqrt(found * (1 - found) / draws)
+        predicted = success_probability(strength, [count], filters=filters, q=q)
+        assert abs(found - predicted) < 4 * error + 5e-3  # the long one alone: others are typical
+
+
 def test_a_success_that_no_strength_decides_is_refused() -> None:
     with pytest.raises(ValueError, match="does not pass"):
         critical_strength([50, 50], filters=3, q=3.0)
