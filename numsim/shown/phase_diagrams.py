@@ -23,7 +23,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from ..config.experiment import Experiment
 from ..runs.measures import ARMS, MEASURES, variables
 from ..sweeps.axis_labels import UNITS, label
-from ..sweeps.criteria import Fit, exponent_text, sweep_fits, swept_experiment
+from ..sweeps.criteria import FittedBoundary, exponent_text, sweep_fits, swept_experiment
 from ..sweeps.curves import CURVES
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ class _Panel(NamedTuple):
     x: str
     y: str
     at: dict[str, float]
-    fit: Fit | None
+    fit: FittedBoundary | None
 
 
-def diagram(found: xr.Dataset, fitted: Sequence[Fit] | None = None) -> Figure:
+def diagram(found: xr.Dataset, fitted: Sequence[FittedBoundary] | None = None) -> Figure:
     """The figure of a sweep's result: one panel a criterion and group, or a variable and arm without
     criteria.
 
@@ -120,7 +120,7 @@ def _title(found: xr.Dataset, e: Experiment) -> str:
     return f"{title}\n{settings}; {found.sizes['seed']} seeds a cell" if title else settings
 
 
-def _panels(found: xr.Dataset, axes: Sequence[str], fitted: Sequence[Fit]) -> list[_Panel]:
+def _panels(found: xr.Dataset, axes: Sequence[str], fitted: Sequence[FittedBoundary]) -> list[_Panel]:
     panels = []
     for fit in fitted:
         c = fit.criterion
@@ -266,7 +266,7 @@ def _boundary(found: xr.Dataset, e: Experiment, panel: _Panel, axes: Axes) -> No
         axes.legend(fontsize=7, loc="best", framealpha=0.9)
 
 
-def _totals(fitted: Sequence[Fit], axes: Axes) -> None:
+def _totals(fitted: Sequence[FittedBoundary], axes: Axes) -> None:
     """Labelled and unlabelled samples added up along each boundary; direct training uses labels alone."""
     styles = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"))
     for fit, (color, marker) in zip(fitted, styles, strict=False):

@@ -13,7 +13,7 @@ from rich.table import Table
 from ..runs.measures import FAILED, NON_FINITE, NOT_RUN, STATUSES
 from ..runs.result import plain_values
 from ..runs.versions import versions
-from ..sweeps.criteria import Fit, exponent_text
+from ..sweeps.criteria import FittedBoundary, exponent_text
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,7 +39,9 @@ def counts(found: xr.Dataset) -> dict[str, int]:
     return result
 
 
-def summary(found: xr.Dataset, fitted: Sequence[Fit], *, computed: int, seconds: float) -> dict[str, Any]:
+def summary(
+    found: xr.Dataset, fitted: Sequence[FittedBoundary], *, computed: int, seconds: float
+) -> dict[str, Any]:
     """What ``sweep --json`` prints, and summary.json holds; NaN and infinities as null."""
     axes = {str(k): v.values.tolist() for k, v in found.coords.items() if k not in ("arm", "seed")}
     document = {
@@ -74,7 +76,7 @@ def write_csv(found: xr.Dataset, file: BinaryIO) -> None:
 
 def show_sweep(
     found: xr.Dataset,
-    fitted: Sequence[Fit],
+    fitted: Sequence[FittedBoundary],
     *,
     computed: int,
     seconds: float,
@@ -94,7 +96,7 @@ def show_sweep(
     console.print(f"{text}; {seconds:.1f} s", highlight=False)
 
 
-def _show_fit(fit: Fit, console: Console) -> None:
+def _show_fit(fit: FittedBoundary, console: Console) -> None:
     c = fit.criterion
     title = c.name + "".join(f", {name} = {value:g}" for name, value in fit.group.items())
     table = Table(title=title, title_justify="left", title_style="bold")

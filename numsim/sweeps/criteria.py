@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Criterion",
-    "Fit",
+    "FittedBoundary",
     "choose",
     "exponent_text",
     "predicted_exponent",
@@ -174,7 +174,7 @@ def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-class Fit(NamedTuple):
+class FittedBoundary(NamedTuple):
     """A criterion's boundary in one group: lines of the axis against, their boundaries, and the exponent.
 
     theory : the boundary's predicted positions on these lines, by curve (NaN: not on the axis).
@@ -218,7 +218,7 @@ def swept_experiment(dataset: xr.Dataset) -> Experiment:
     return Experiment(**json.loads(dataset.attrs["experiment"]))
 
 
-def sweep_fits(dataset: xr.Dataset) -> list[Fit]:
+def sweep_fits(dataset: xr.Dataset) -> list[FittedBoundary]:
     """The boundaries of all criteria of a sweep's result, one a group, with theory's beside them.
 
     No exponent on axes that hold zero.
@@ -228,7 +228,9 @@ def sweep_fits(dataset: xr.Dataset) -> list[Fit]:
     return [_fit(c, group, dataset, experiment) for c in criteria for group in c.groups(dataset)]
 
 
-def _fit(criterion: Criterion, group: dict[str, float], dataset: xr.Dataset, experiment: Experiment) -> Fit:
+def _fit(
+    criterion: Criterion, group: dict[str, float], dataset: xr.Dataset, experiment: Experiment
+) -> FittedBoundary:
     points = dataset[criterion.along].values.astype(np.float64)
     lines = dataset[criterion.against].values.astype(np.float64)
     success = criterion.success(dataset, group)
@@ -238,7 +240,7 @@ def _fit(criterion: Criterion, group: dict[str, float], dataset: xr.Dataset, exp
         if _log(points) and np.all(lines > 0):
             exponent = fit_exponent(lines, points, success, rising=criterion.rising)
     theory = {curve: _predicted(dataset, experiment, criterion, curve, group) for curve in criterion.curves}
-    return Fit(criterion, group, lines, boundaries, exponent, theory)
+    return FittedBoundary(criterion, group, lines, boundaries, exponent, theory)
 
 
 def choose(criterion: Criterion, grid: Grid, dataset: xr.Dataset) -> set[int]:
@@ -260,7 +262,7 @@ def choose(criterion: Criterion, grid: Grid, dataset: xr.Dataset) -> set[int]:
     return cells
 
 
-def predicted_exponent(fit: Fit, positions: Floats) -> float:
+def predicted_exponent(fit: FittedBoundary, positions: Floats) -> float:
     """The slope of theory's boundary over the very lines that the measured one is fitted on."""
     used = np.array([not math.isnan(b.position) for b in fit.boundaries]) & (positions > 0)
     if used.sum() < 2 or not math.isfinite(fit.exponent.slope):
@@ -268,7 +270,7 @@ def predicted_exponent(fit: Fit, positions: Floats) -> float:
     return float(np.polyfit(np.log(fit.lines[used]), np.log(positions[used]), 1)[0])
 
 
-def exponent_text(fit: Fit) -> str:
+def exponent_text(fit: FittedBoundary) -> str:
     """The fitted exponent with its 95 % interval, and theory's; "" where there is none."""
     slope = fit.exponent
     if not math.isfinite(slope.slope):
