@@ -786,7 +786,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (line,) = faults_of(lambda path=path: load(path))  # type: ignore[misc]
         assert "preset" not in line
     (line,) = faults_of(lambda: load(3))  # type: ignore[arg-type]
-    assert line.startswith("path: got 3")
+    assert line.startswith("experiment: got 3, expected the name of a preset, the path of a TOML file")
 
 
 def test_unknown_presets_are_named_with_the_nearest_and_all(tmp_path: Path) -> None:

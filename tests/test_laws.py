@@ -251,7 +251,7 @@ def test_zero_steps_change_nothing(case: Drawn, q: float) -> None:
     W, run = numsim.pretrain(case.W, case.z, case.z_aug, learning_rate=0.1, max_steps=0)
     np.testing.assert_array_equal(W, case.W)
     assert run.steps == 0
-    assert run.loss == numsim.info_nce(case.W, case.z, case.z_aug)[0]
+    close(run.loss, numsim.info_nce(case.W, case.z, case.z_aug)[0], terms_of(case))  # one form each, far off
     V, other = numsim.train(pair(case), case.x, case.observed, q=q, learning_rate=0.1, max_steps=0)
     np.testing.assert_array_equal(V, pair(case))
     assert other.steps == 0

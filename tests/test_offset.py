@@ -13,7 +13,7 @@ import pytest
 import tolerances
 
 import numsim
-from numsim.descent import contrastive, reference
+from numsim.descent import blocks, pretraining, reference
 from numsim.descent.offset import shifted
 
 Floats = npt.NDArray[np.float64]
@@ -111,7 +111,7 @@ def test_info_nce_keeps_its_digits(
     offset: float, temperature: float, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss to the round-off of its exponents, the gradient to that of its sums."""
-    monkeypatch.setattr(contrastive, "block_size", lambda filters, n, threads=1: min(block, n))
+    monkeypatch.setattr(blocks, "block_size", lambda filters, n, threads=1: min(block, n))
     W, z, z_aug = along_and_across(offset)
     loss, grad = numsim.info_nce(W, z, z_aug, temperature=temperature)
     expected_loss, expected = exact_info_nce(W, z, z_aug, temperature)
@@ -153,7 +153,7 @@ def test_both_forms_of_a_descent_agree(stop: bool, monkeypatch: pytest.MonkeyPat
         "record": 61,
     }
     plain, one = numsim.pretrain(W, z, z_aug, **settings)
-    monkeypatch.setattr(contrastive, "_VERY_FAR", 0.0)
+    monkeypatch.setattr(pretraining, "VERY_FAR", 0.0)
     shifted_W, other = numsim.pretrain(W, z, z_aug, **settings)
     assert (one.status, one.steps) == (other.status, other.steps)
     tolerance = tolerances.TRAJECTORY_FLOOR

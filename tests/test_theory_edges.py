@@ -83,6 +83,15 @@ EDGES: dict[str, dict[str, list[Any]]] = {
         "init_scale": [0.0, 1e-150, 1.0],
         "initial_overlap": [0.0, 1.0],
     },
+    "augmentation_worth": {"aspect": ASPECTS, "projected": [True, False]},
+    "collective_scale": {
+        "kappa": [0.1, 4.0],
+        "samples": [2, 100],
+        "overlap": [0.0, 0.99, 1.0],
+        "filters": [1, 10],
+        "temperature": [0.5, 1.0],
+        "share": [0.05],
+    },
     "collective_descent": {
         "steps": [0, 1, 100],
         "kappa": KAPPAS,
@@ -262,6 +271,15 @@ EDGES: dict[str, dict[str, list[Any]]] = {
         "signal_norm": [0.0, 1e-150, 1.0, 1e150],
         "noise_norm": [0.0, 1.0, 1e150],
         "learning_rate": [1e-300, 1.0, 1e300],
+    },
+    "relu_mean_error": {
+        "signal": [0.0, 1.0, 1e3],
+        "samples": [1, 2, 20],
+        "inverse": [1.0, 2.0],
+        "filters": [1, 100],
+        "flip_probability": [0.0, 0.1],
+        "initial": [0.0, 1.0],
+        "balanced": [True, False],
     },
     "relu_signal": {
         "majority": [-5.0, 0.0, 1.0, 10.0],

@@ -58,7 +58,7 @@ def kernel(function: Function) -> Function:
     return compiled  # type: ignore[no-any-return]
 
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 _SWITCHES = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "ENABLE_AVX", "BOUNDSCHECK", "DEBUGINFO_DEFAULT")
 """Settings of Numba (NUMBA_OPT, ...) that change the code it makes."""
 
@@ -69,7 +69,7 @@ _DAY = 86400.0  # seconds
 @functools.cache
 def _version() -> str:
     """A name for what all kernels depend on: every file with kernels, what compiles them, and how."""
-    sources = [Path(__file__), *sorted((_PACKAGE / "_kernels").glob("*.py"))]
+    sources = [Path(__file__), *sorted((Path(__file__).parent / "_kernels").glob("*.py"))]
     parts: list[object] = [(path.name, path.read_bytes()) for path in sources]
     parts += [sys.version, numba.__version__, llvmlite.__version__, np.__version__]
     parts += [_OPTIONS, [getattr(numba.config, name, None) for name in _SWITCHES]]
@@ -121,10 +121,12 @@ def _clear_package() -> None:
     for package in (_PACKAGE, Path(sysconfig.get_path("purelib"), "numsim")):
         for left in package.glob("_kernels/__pycache__/*.nb[ic]"):
             left.unlink()
+        folders = ["_kernels/__pycache__", "_kernels"]  # where kernels were until they moved
         if package.is_dir() and not (package / "__init__.py").exists():
-            for folder in ("_kernels/__pycache__", "_kernels", "__pycache__", "."):
-                with suppress(FileNotFoundError):
-                    (package / folder).rmdir()
+            folders += ["__pycache__", "."]
+        for folder in folders:
+            with suppress(FileNotFoundError):
+                (package / folder).rmdir()
 
 
 class _Locator(caching._CacheLocator):

@@ -133,11 +133,13 @@ def collective_scale(
 
     Largest scale at which, when the loss has fallen to half of log(n0/2) on fixed views in small steps, cos^2
     is no more than ``share`` short of what it is without the bulk. 0 where no scale is small enough: at
-    a = 1, or where the scale is below 1e-100.
-    kappa : n0 SNR^2; samples : n0, even; overlap : a; filters : m; temperature : tau.
+    a = 1, or where the scale is below 1e-100; at most 0.1, beyond which no stage begins linear.
+    kappa : n0 SNR^2; samples : n0, at least 4; overlap : a; filters : m; temperature : tau.
     """
     from scipy.optimize import brentq
 
+    if not samples >= 4:
+        raise ValueError(f"samples is {samples}, expected at least 4: two have no negative of their label")
     unit = 0.1 / (2 * kappa + 1 + overlap)
     floor = math.log(samples / 2) / 2
 
@@ -160,6 +162,8 @@ def collective_scale(
         high, low = low, low - 8.0
     if overlap >= 1 or not excess(low) > 0:
         return 0.0
+    if excess(high) >= 0:
+        return math.exp(high)
     return math.exp(brentq(excess, low, high, xtol=1e-3))
 
 

@@ -253,6 +253,10 @@ def relu_mean_error(
     from scipy.interpolate import RectBivariateSpline
     from scipy.stats import binom
 
+    if samples < 2 or (balanced and samples % 2):
+        raise ValueError(
+            f"samples is {samples}, expected at least 2, and an even number for balanced classes"
+        )
     size = np.arange(samples + 1)
     mine, flipped, across = np.meshgrid(size, size, size, indexing="ij", sparse=True)
     of_size = (mine == samples // 2) * 1.0 if balanced else binom.pmf(mine, samples, 0.5)

@@ -187,9 +187,9 @@ def augmentation_worth(aspect: float, *, projected: bool = True) -> float:
     """How many times the samples PCA needs for its transition, against ideal views: P6 (14a).
 
     At given d and SNR, c / (kappa* - c)^2 with kappa* that of ideal views, infinite where kappa* <= c (from
-    c = 0.648 on): there
-    no number of samples is enough without augmentation. Noise not projected off mu: c / kappa*^2, which is
-    4 t^2 and falls from 4 to 2. aspect : c = n0/d at the transition of ideal views; 0 is the limit, 4.
+    c = 0.648 on): there no number of samples is enough without augmentation. Noise not projected off mu:
+    c / kappa*^2, which is 4 t^2 and falls from 4 to 2.
+    aspect : c = n0/d at the transition of ideal views; 0 is the limit, 4.
     """
     _, c, _ = _checked(0.0, aspect, 0.0)
     if c == 0:
