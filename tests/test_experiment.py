@@ -19,6 +19,7 @@ from numsim.descent.evaluation import evaluate
 from numsim.descent.fresh_views import FreshDescent
 from numsim.descent.pretraining import alignment
 from numsim.models.signal_noise import Labelled
+from numsim.models.space import pad
 from numsim.models.streams import STREAMS, generator
 from numsim.runs.draw import Instance, draw
 from numsim.runs.simulate import Arm, Pretrained, Simulation, simulate
@@ -141,15 +142,18 @@ def test_the_test_error_is_that_of_samples_in_r_d(changes: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize("samples", [2, 300])
-def test_both_arms_meet_the_same_test_samples(samples: int) -> None:
-    changes = {"network.output_scale": 2.0, "data.flip_probability": 0.1, "data.projected": False}
+@pytest.mark.parametrize("variant", [{}, {"network.bias": True}, {"pretraining.views": "fresh"}], ids=str)
+def test_both_arms_meet_the_same_test_samples(samples: int, variant: dict[str, Any]) -> None:
+    changes = {"network.output_scale": 2.0, "data.flip_probability": 0.1, "data.projected": False, **variant}
     e = small(**changes, **{"evaluation.samples": samples, "seed": 5, "network.relative_init_scale": 0.5})
     simulation = simulate(e, draw(e))
     assert simulation.simclr is not None
     for arm in (simulation.simclr, simulation.direct):
+        filters = arm.filters[..., :-1] if e.network.bias else arm.filters
         assert arm.test == evaluate(
-            arm.filters,
-            simulation.instance.direction,
+            filters,
+            pad(simulation.instance.direction[None], filters.shape[2])[0],
+            arm.filters[..., -1] if e.network.bias else None,
             signal_norm=e.signal_norm,
             sigma_p=1.0,
             q=3.0,

@@ -98,7 +98,10 @@ def test_pretraining_ends_in_its_filters(variant: str) -> None:
         vectors = np.concatenate([instance.mu[None], unlabelled.noise, unlabelled.augmented])
         unit = vectors / np.sum(vectors**2, axis=1, keepdims=True)
         close(instance.filters + coefficients @ unit, end)
-    else:  # the views' new noise is orthogonal to xi_i, up to 1/sqrt(d)
+        assert stage.filters.shape[1] == len(instance.mu)
+    else:  # the filters have an axis each for what the views' new noise left on them
+        assert stage.filters.shape[1] == len(instance.mu) + len(instance.filters)
+        # the views' new noise is orthogonal to xi_i, up to 1/sqrt(d)
         inner = moved[:, : unlabelled.noise.shape[1]] @ unlabelled.noise.T
         error = tolerances.monte_carlo(float(np.max(np.abs(rho))), simulation.experiment.data.dim)
         np.testing.assert_allclose(rho, inner, rtol=0, atol=error * len(unlabelled.labels))

@@ -9,6 +9,7 @@ import pytest
 
 import numsim
 from numsim import theory
+from numsim.descent.evaluation import evaluate
 from numsim.descent.network import forward
 from numsim.descent.power_matrix import top_eigenpairs
 
@@ -69,6 +70,7 @@ FUNCTIONS: list[tuple[Callable[..., object], dict[str, Any]]] = [
     (numsim.pretrain, {"temperature": 1.0, "stop_at_linear_end": True, **DESCENT}),
     (numsim.logistic_loss, {"output_scale": 1.0}),
     (forward, {"output_scale": 1.0}),
+    (evaluate, {"bias": None, "output_scale": 1.0, "projected": True, "flip_probability": 0.0}),
     (numsim.train, {"output_scale": 1.0, "target_loss": 0.01, **DESCENT}),
 ]
 
