@@ -428,7 +428,7 @@ def test_the_exponential_agrees_with_numpy_over_its_whole_range() -> None:
     assert exp(np.zeros(1))[0] == 1.0
 
 
-@pytest.mark.parametrize("largest", [0.0043, 0.0044, 0.3464, 0.3465, 0.3466, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize("largest", [0.0043, 0.0044, 0.02, 0.1, 0.3464, 0.3465, 0.3466, 0.5, 0.7, 1.0])
 def test_the_exponential_of_small_arguments_agrees_with_numpy(largest: float) -> None:
     """Around the sizes from which on the polynomial is longer, and the argument reduced."""
     x = np.concatenate([np.linspace(-largest, largest, 2001), np.geomspace(tolerances.TINY, largest, 100)])
