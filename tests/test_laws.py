@@ -270,7 +270,8 @@ def test_zero_steps_change_nothing(case: Drawn, q: float) -> None:
     W, run = numsim.pretrain(case.W, case.z, case.z_aug, learning_rate=0.1, max_steps=0)
     np.testing.assert_array_equal(W, case.W)
     assert run.steps == 0
-    assert run.loss == numsim.info_nce(case.W, case.z, case.z_aug)[0]
+    # A descent forms inner products by another route (far offsets, few axes) than one gradient does.
+    close(run.loss, numsim.info_nce(case.W, case.z, case.z_aug)[0], terms_of(case))
     V, other = numsim.train(pair(case), case.x, case.observed, q=q, learning_rate=0.1, max_steps=0)
     np.testing.assert_array_equal(V, pair(case))
     assert other.steps == 0

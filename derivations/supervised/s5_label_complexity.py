@@ -94,8 +94,10 @@ def _headline(
         expected.append(fit.steps)
         losses.append(arm.test.loss / learned_test_loss(margins * fit.margins))
     if len(steps) > 2:
+        # The law holds run by run; against a mean, the scatter that a wrong law makes would excuse it.
+        farthest, two = max(steps, key=lambda ratio: abs(ratio - 1)), 2 / float(np.mean(expected))
         comparisons += [
-            equals("fine-tuning: steps over S2 (11)", 1.0, steps, order=2 / float(np.mean(expected))),
+            equals("fine-tuning: steps over S2 (11), farthest", 1.0, farthest, order=two),
             equals("fine-tuning: test loss over S2 (13)", 1.0, losses, order=5e-3),
         ]
     data = {
