@@ -156,6 +156,27 @@ def test_standard_errors_are_those_of_the_mean() -> None:
     assert spread[2] == pytest.approx(claimed[3], rel=error)
 
 
+def test_standard_errors_of_few_samples_have_no_bias() -> None:
+    """Their squares are, on average, the variance of one sample, seen with both labels, over four."""
+    rng = np.random.default_rng(4)
+    direction, W = direction_of(rng), rng.standard_normal((2, 3, DIM))
+    samples, repeats = 4, 6000
+    runs = [
+        evaluate(W, direction, signal_norm=SIGNAL, sigma_p=SIGMA, q=1.0, samples=samples, rng=rng)
+        for _ in range(repeats)
+    ]
+    noise = SIGMA * rng.standard_normal((SAMPLES, DIM))
+    noise -= np.outer(noise @ direction, direction)
+    patches = (np.stack([noise * 0 + y * SIGNAL * direction, noise], axis=1) for y in (1, -1))
+    margins = np.array([y * forward(W, x, q=1.0) for y, x in zip((1, -1), patches, strict=True)])
+    for name, values in (("loss_se", np.logaddexp(0.0, -margins)), ("error_se", margins < 0)):
+        squares = np.array([getattr(run, name) for run in runs]) ** 2
+        error = tolerances.monte_carlo(float(np.std(squares)), repeats)
+        expected = float(np.var(np.mean(values, axis=0))) / samples
+        assert error < expected / 6  # one sample too many would be a quarter
+        assert float(np.mean(squares)) == pytest.approx(expected, abs=error, rel=tolerances.REMAINDER)
+
+
 def test_filters_in_few_dimensions() -> None:
     """d = 1 projected has no noise at all; more filters than dimensions leave the factor low."""
     W = np.array([[[1.0], [2.0]], [[-1.0], [0.5]]])

@@ -10,6 +10,7 @@ from scipy import stats
 from scipy.stats import ks_2samp
 
 import numsim
+from derivations.identities.dense_twin import compressed, dense_draw, dense_run
 from numsim import Experiment
 from numsim.config import Resolved
 from numsim.descent import driver as dynamics
@@ -17,7 +18,8 @@ from numsim.descent import reference
 from numsim.descent.evaluation import evaluate
 from numsim.descent.fresh_views import FreshDescent
 from numsim.descent.pretraining import alignment
-from numsim.models.signal_noise import Labelled, Unlabelled
+from numsim.models.signal_noise import Labelled
+from numsim.models.space import pad
 from numsim.models.streams import STREAMS, generator
 from numsim.runs.draw import Instance, draw
 from numsim.runs.simulate import Arm, Pretrained, Simulation, simulate
@@ -39,73 +41,6 @@ def small(**changes: Any) -> Resolved:
         "evaluation.samples": 200,
     }
     return numsim.load(None, {**settings, **changes}).resolved()
-
-
-def dense_draw(e: Resolved, seed: int) -> reference.Drawn:
-    return reference.draw(
-        np.random.default_rng(seed),
-        dim=e.data.dim,
-        filters=e.network.filters,
-        unlabelled=e.pretraining.samples,
-        labelled=e.finetuning.samples,
-        signal_norm=e.signal_norm,
-        sigma_p=e.data.sigma_p,
-        init_scale=e.init_scale,
-        overlap=e.pretraining.overlap,
-        projected=e.data.projected,
-        flip_probability=e.data.flip_probability,
-    )
-
-
-def compressed(e: Resolved, drawn: reference.Drawn, seed: int) -> Instance:
-    """The dense draw in numsim's coordinates: the same code runs on it."""
-    mu, filters, noise, views, labelled = numsim.compress(
-        drawn.mu[None], drawn.W, drawn.noise, drawn.views, drawn.labelled_noise
-    )
-    rng = generator(seed, "bias")
-    return Instance(
-        mu=mu[0],
-        direction=mu[0] / np.linalg.norm(mu[0]),
-        filters=filters,
-        bias=e.init_scale * rng.standard_normal(len(filters)) if e.network.bias else None,
-        unlabelled=Unlabelled(drawn.labels, noise, views),
-        labelled=Labelled(drawn.true_labels, drawn.observed, labelled),
-        order=rng.permutation(len(filters)),
-    )
-
-
-def dense_run(
-    e: Resolved, drawn: reference.Drawn, instance: Instance, W0: Floats
-) -> tuple[reference.Trajectory, reference.Trajectory, reference.Trajectory]:
-    """Pre-training, fine-tuning and direct training in R^d, from the filters W0 (2m, d)."""
-    pre = reference.pretrain(
-        W0,
-        drawn.z,
-        drawn.z_aug,
-        learning_rate=e.pretraining.learning_rate,
-        temperature=e.pretraining.temperature,
-        max_steps=e.pretraining.steps,
-        stop_at_linear_end=e.pretraining.stop_at_linear_end,
-    )
-    x = drawn.x
-    if instance.bias is not None:
-        x = np.concatenate([x, np.ones((*x.shape[:2], 1))], axis=2)
-
-    def train(W: Floats) -> reference.Trajectory:
-        if instance.bias is not None:
-            W = np.concatenate([W, instance.bias[:, None]], axis=1)
-        return reference.train(
-            W[instance.order].reshape(2, e.network.filters, -1),
-            x,
-            drawn.observed,
-            q=e.network.q,
-            learning_rate=e.finetuning.learning_rate,
-            max_steps=e.finetuning.max_steps,
-            target_loss=e.finetuning.target_loss,
-            output_scale=e.network.output_scale,
-        )
-
-    return pre, train(pre.filters[-1]), train(W0)
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -133,18 +68,17 @@ OPTIONS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("changes", OPTIONS.values(), ids=OPTIONS.keys())
 def test_the_whole_trajectory_is_that_of_the_dense_experiment(changes: dict[str, Any]) -> None:
     e = small(**changes)
-    seed = 11
-    drawn = dense_draw(e, seed)
-    instance = compressed(e, drawn, seed)
-    simulation = simulate(e, instance)
-    runs = dense_run(e, drawn, instance, drawn.W)
-    disturbed = [dense_run(e, drawn, instance, W) for W in tolerances.perturbed(drawn.W)]
+    dense = dense_draw(e, np.random.default_rng(11))
+    drawn = dense.drawn
+    simulation = simulate(e, compressed(dense))
+    runs = dense_run(e, dense, drawn.W)
+    disturbed = [dense_run(e, dense, W) for W in tolerances.perturbed(drawn.W)]
 
     assert simulation.pretrained is not None
     assert simulation.simclr is not None
     both = np.concatenate([drawn.z, drawn.z_aug])
     vectors = np.concatenate([drawn.mu[None], -drawn.mu[None], drawn.labelled_noise])
-    if instance.bias is not None:
+    if dense.bias is not None:
         vectors = np.concatenate([vectors, np.ones((len(vectors), 1))], axis=1)
     stages = (
         (simulation.pretrained.descent, both),
@@ -188,15 +122,15 @@ def test_the_test_error_is_that_of_samples_in_r_d(changes: dict[str, Any]) -> No
         "evaluation.samples": samples,
     }
     e = small(**{**settings, **changes})
-    drawn = dense_draw(e, 3)
-    instance = compressed(e, drawn, 3)
-    simulation = simulate(e, instance)
-    _, _, direct = dense_run(e, drawn, instance, drawn.W)
+    dense = dense_draw(e, np.random.default_rng(3))
+    drawn = dense.drawn
+    simulation = simulate(e, compressed(dense))
+    direct = dense_run(e, dense, drawn.W).direct
     xi = reference.draw_noise(
         np.random.default_rng(5), samples // 2, drawn.mu, e.data.sigma_p, e.data.projected
     )
     x = np.stack([np.concatenate([xi * 0 + drawn.mu, xi * 0 - drawn.mu]), np.concatenate([xi, xi])], axis=1)
-    if instance.bias is not None:
+    if dense.bias is not None:
         x = np.concatenate([x, np.ones((*x.shape[:2], 1))], axis=2)
     y = np.repeat([1.0, -1.0], len(xi))
     margins = y * reference.outputs(direct.filters[-1], x, e.network.q, e.network.output_scale)
@@ -208,15 +142,18 @@ def test_the_test_error_is_that_of_samples_in_r_d(changes: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize("samples", [2, 300])
-def test_both_arms_meet_the_same_test_samples(samples: int) -> None:
-    changes = {"network.output_scale": 2.0, "data.flip_probability": 0.1, "data.projected": False}
+@pytest.mark.parametrize("variant", [{}, {"network.bias": True}, {"pretraining.views": "fresh"}], ids=str)
+def test_both_arms_meet_the_same_test_samples(samples: int, variant: dict[str, Any]) -> None:
+    changes = {"network.output_scale": 2.0, "data.flip_probability": 0.1, "data.projected": False, **variant}
     e = small(**changes, **{"evaluation.samples": samples, "seed": 5, "network.relative_init_scale": 0.5})
     simulation = simulate(e, draw(e))
     assert simulation.simclr is not None
     for arm in (simulation.simclr, simulation.direct):
+        filters = arm.filters[..., :-1] if e.network.bias else arm.filters
         assert arm.test == evaluate(
-            arm.filters,
-            simulation.instance.direction,
+            filters,
+            pad(simulation.instance.direction[None], filters.shape[2])[0],
+            arm.filters[..., -1] if e.network.bias else None,
             signal_norm=e.signal_norm,
             sigma_p=1.0,
             q=3.0,
@@ -256,8 +193,9 @@ def observables(simulation: Simulation) -> dict[str, float]:
 
 def fresh_dense(e: Resolved, seed: int) -> Simulation:
     """The experiment with fresh views, every vector dense in R^d (mu along the first axis)."""
+    rng = np.random.default_rng(seed)
     drawn = reference.draw(
-        np.random.default_rng(seed),
+        rng,
         dim=e.data.dim,
         filters=e.network.filters,
         unlabelled=e.pretraining.samples,
@@ -282,17 +220,15 @@ def fresh_dense(e: Resolved, seed: int) -> Simulation:
         stop_at_linear_end=e.pretraining.stop_at_linear_end,
         rng=np.random.default_rng([seed, 1]),
     )
-    instance = compressed(e, drawn, seed)
+    order = rng.permutation(len(drawn.W))
     # Fine-tuning sees the dense filters: compress them together with what it uses.
     mu, noise, start, end = numsim.compress(drawn.mu[None], drawn.labelled_noise, drawn.W, run.filters[-1])
     labelled = Labelled(drawn.true_labels, drawn.observed, noise)
     arms = []
     for filters in (end, start):
-        given = Instance(mu[0], mu[0] / np.linalg.norm(mu[0]), filters, None, None, labelled, instance.order)
+        given = Instance(mu[0], mu[0] / np.linalg.norm(mu[0]), filters, None, None, labelled, order)
         arms.append(simulate(e.replace({"seed": seed}), given).direct)
-    given = Instance(mu[0], given.direction, start, None, None, labelled, instance.order)
-    descent = simulate(e, compressed(e, drawn, seed)).pretrained
-    assert descent is not None
+    given = Instance(mu[0], given.direction, start, None, None, labelled, order)
     pretrained = Pretrained(
         end,
         FreshDescent(
@@ -324,7 +260,8 @@ def test_equal_in_law_to_dense_sampling(changes: dict[str, Any]) -> None:
         at = e.replace({"seed": seed}).resolved()
         ours.append(observables(simulate(at, draw(at))))
         at = e.replace({"seed": seed + tolerances.LAW_SEEDS}).resolved()
-        dense.append(observables(simulate(at, compressed(at, dense_draw(at, seed), seed))))
+        other = dense_draw(at, np.random.default_rng(seed))
+        dense.append(observables(simulate(at, compressed(other))))
     check_laws(ours, dense)
 
 
@@ -371,7 +308,8 @@ def test_the_law_test_notices_a_wrong_law() -> None:
     louder = e.replace({"data.sigma_p": 1.1, **scales}).resolved()
     ours = [observables(simulate(e, draw(e.replace({"seed": s})))) for s in range(tolerances.LAW_SEEDS)]
     dense = [
-        observables(simulate(e, compressed(e, dense_draw(louder, s), s))) for s in range(tolerances.LAW_SEEDS)
+        observables(simulate(e, compressed(dense_draw(louder, np.random.default_rng(s)))))
+        for s in range(tolerances.LAW_SEEDS)
     ]
     with pytest.raises(AssertionError):
         check_laws(ours, dense)
@@ -652,10 +590,10 @@ def test_the_linear_stage_includes_its_threshold(s: float, status: str) -> None:
 def test_user_data_trains_through_the_same_dictionary() -> None:
     """numsim.train on the dense patches of a run gives the run's filters."""
     e = small()
-    drawn = dense_draw(e, 5)
-    instance = compressed(e, drawn, 5)
-    arm: Arm = simulate(e, instance).direct
-    W0 = drawn.W[instance.order].reshape(2, 2, -1)
+    dense = dense_draw(e, np.random.default_rng(5))
+    drawn = dense.drawn
+    arm: Arm = simulate(e, compressed(dense)).direct
+    W0 = drawn.W[dense.order].reshape(2, 2, -1)
     W, descent = numsim.train(
         W0,
         drawn.x,

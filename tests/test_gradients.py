@@ -258,11 +258,12 @@ def test_info_nce_of_a_dominant_positive_keeps_its_relative_precision(n: int, si
 
 
 @pytest.mark.parametrize("similarity", [299.0, 301.0, 590.0, 605.0, 1e3, 1e5])
-def test_info_nce_of_a_hopeless_positive_is_linear(similarity: float) -> None:
-    z, z_aug = np.ones((2, 1)), -np.ones((2, 1))
-    loss, grad = numsim.info_nce([[np.sqrt(similarity)]], z, z_aug)  # s_12 = -s_i+ = similarity
-    rtol = tolerances.roundoff(2, 1.0 + similarity)
-    np.testing.assert_allclose(loss, 2 * similarity, rtol=rtol)
+@pytest.mark.parametrize("n", [2, 4])
+def test_info_nce_of_a_hopeless_positive_is_linear(n: int, similarity: float) -> None:
+    z, z_aug = np.ones((n, 1)), -np.ones((n, 1))
+    loss, grad = numsim.info_nce([[np.sqrt(similarity)]], z, z_aug)  # s_ii' = -s_i+ = similarity
+    rtol = tolerances.roundoff(n, 1.0 + similarity)
+    np.testing.assert_allclose(loss, 2 * similarity + np.log(n - 1), rtol=rtol)
     np.testing.assert_allclose(grad, [[4 * np.sqrt(similarity)]], rtol=rtol)
 
 
@@ -307,6 +308,19 @@ def test_logistic_loss_of_many_samples_is_that_of_one(margin: float) -> None:
     one, _ = numsim.logistic_loss(W, np.ones((1, 1, 1)), [1.0], q=1)
     many, _ = numsim.logistic_loss(W, np.ones((n, 1, 1)), np.ones(n), q=1)
     np.testing.assert_allclose(many, one, rtol=tolerances.roundoff(n))
+
+
+@pytest.mark.parametrize("largest", [1.0, 40.0])
+def test_logistic_loss_of_many_different_samples(largest: float) -> None:
+    n = 1500
+    x = np.random.default_rng(3).uniform(largest / 2, largest, (n, 1, 1))
+    y = np.where(np.arange(n) % 3 > 0, 1.0, -1.0) if largest == 1.0 else np.ones(n)
+    loss, grad = numsim.logistic_loss([[[1.0]], [[-1.0]]], x, y, q=1)
+    margins = y * x[:, 0, 0]
+    rtol = tolerances.roundoff(n)
+    np.testing.assert_allclose(loss, np.mean(np.log1p(np.exp(-margins))), rtol=rtol)
+    pull = np.mean(margins / (1 + np.exp(margins)))
+    np.testing.assert_allclose(grad.ravel(), [-pull, 0.0], rtol=rtol)
 
 
 # --- Special points ------------------------------------------------------------------------------

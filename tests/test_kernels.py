@@ -428,9 +428,9 @@ def test_the_exponential_agrees_with_numpy_over_its_whole_range() -> None:
     assert exp(np.zeros(1))[0] == 1.0
 
 
-@pytest.mark.parametrize("largest", [0.3464, 0.3465, 0.3466, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize("largest", [0.0043, 0.0044, 0.02, 0.1, 0.3464, 0.3465, 0.3466, 0.5, 0.7, 1.0])
 def test_the_exponential_of_small_arguments_agrees_with_numpy(largest: float) -> None:
-    """Around the size from which on the argument is reduced."""
+    """Around the sizes from which on the polynomial is longer, and the argument reduced."""
     x = np.concatenate([np.linspace(-largest, largest, 2001), np.geomspace(tolerances.TINY, largest, 100)])
     np.testing.assert_allclose(exp(x), np.exp(x), rtol=tolerances.EXPONENTIAL)
 
@@ -651,25 +651,32 @@ def test_the_recorder_keeps_evenly_spaced_states(steps: int, record: int | None,
 
 def test_fresh_views_are_recorded_as_evenly() -> None:
     case = reference.draw(np.random.default_rng(7), dim=3, filters=1, unlabelled=2, first_axis=True)
+
+    def descent(steps: int) -> FreshDescent:
+        return fresh_views(
+            case.W,
+            case.mu,
+            case.labels,
+            case.noise,
+            dim=3,
+            sigma_p=1.0,
+            projected=True,
+            overlap=0.0,
+            learning_rate=1e-3,
+            temperature=1.0,
+            max_steps=steps,
+            stop_at_linear_end=False,
+            rng=np.random.default_rng(0),
+        )[1]
+
     steps = 450  # more than twice the 200 states kept
-    _, run = fresh_views(
-        case.W,
-        case.mu,
-        case.labels,
-        case.noise,
-        dim=3,
-        sigma_p=1.0,
-        projected=True,
-        overlap=0.0,
-        learning_rate=1e-3,
-        temperature=1.0,
-        max_steps=steps,
-        stop_at_linear_end=False,
-        rng=np.random.default_rng(0),
-    )
+    run, full = descent(steps), descent(100)
     np.testing.assert_array_equal(run.recorded_steps, [*range(0, steps, 4), steps])
-    for values in (run.recorded_losses, run.recorded_gamma, run.recorded_rho, run.recorded_alignment):
+    np.testing.assert_array_equal(full.recorded_steps, range(101))
+    for name in ("losses", "gamma", "rho", "signal", "alignment"):
+        values, all_values = (getattr(each, f"recorded_{name}") for each in (run, full))
         assert len(values) == len(run.recorded_steps)
+        np.testing.assert_array_equal(values[:26], all_values[::4])
     assert run.recorded_losses[-1] == run.loss
 
 

@@ -14,6 +14,7 @@ import numsim
 from numsim.descent import reference
 from numsim.descent.evaluation import evaluate
 from numsim.descent.network import forward, split_filters
+from numsim.descent.power_matrix import top_eigenpairs
 from numsim.descent.reference import Drawn
 from numsim.descent.supervised import logistic_loss, train_dictionary
 from numsim.models.decomposition import pretraining_coefficients, reassemble, supervised_coefficients
@@ -204,6 +205,24 @@ def test_power_matrix_is_minus_eta_times_the_map_at_zero(
     np.testing.assert_allclose(A, explicit, rtol=0, atol=atol)
 
 
+@pytest.mark.parametrize(("n", "width", "count"), [(6, 9, 3), (5, 7, 7), (6, 401, 2), (3, 401, 3)])
+def test_top_eigenpairs_are_those_of_the_power_matrix(n: int, width: int, count: int) -> None:
+    """By both methods: of the whole matrix, and by Lanczos beyond a width of 400."""
+    z, z_aug = np.random.default_rng(n).standard_normal((2, n, width))
+    z[:, 0] *= 3.0
+    z_aug[:, 0] = z[:, 0]
+    rates: dict[str, Any] = {"learning_rate": 0.4, "temperature": 3.0}
+    values, vectors = top_eigenpairs(z, z_aug, count=count, **rates)
+    A = reference.power_matrix(z, z_aug, **rates)
+    expected = np.linalg.eigvalsh(A)[::-1][:count]
+    np.testing.assert_allclose(values, expected, rtol=0, atol=tolerances.SOLVED * expected[0])
+    np.testing.assert_allclose(A @ vectors, vectors * values, rtol=0, atol=tolerances.SOLVED * expected[0])
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(count), rtol=0, atol=tolerances.SOLVED)
+    one, vector = top_eigenpairs(z, z_aug, **rates)
+    assert vector.shape == (width, 1)
+    np.testing.assert_allclose(one, values[:1], rtol=tolerances.SOLVED)
+
+
 @given(experiments(init_scale=tolerances.SMALL))
 def test_small_filters_take_one_step_of_the_power_method(case: Drawn) -> None:
     A = numsim.power_matrix(case.z, case.z_aug, learning_rate=0.1)
@@ -251,7 +270,8 @@ def test_zero_steps_change_nothing(case: Drawn, q: float) -> None:
     W, run = numsim.pretrain(case.W, case.z, case.z_aug, learning_rate=0.1, max_steps=0)
     np.testing.assert_array_equal(W, case.W)
     assert run.steps == 0
-    close(run.loss, numsim.info_nce(case.W, case.z, case.z_aug)[0], terms_of(case))  # one form each, far off
+    # A descent forms inner products by another route (far offsets, few axes) than one gradient does.
+    close(run.loss, numsim.info_nce(case.W, case.z, case.z_aug)[0], terms_of(case))
     V, other = numsim.train(pair(case), case.x, case.observed, q=q, learning_rate=0.1, max_steps=0)
     np.testing.assert_array_equal(V, pair(case))
     assert other.steps == 0

@@ -14,11 +14,13 @@ from scipy.optimize import brentq, minimize_scalar
 from numsim.config import Experiment
 from numsim.theory import (
     Condition,
+    Spectrum,
     augmentation_worth,
     coefficient_growth,
     conditions,
     fresh_view_spectrum,
     handover_ratio,
+    imbalanced_spectrum,
     linear_stage_steps,
     power_unit,
     race,
@@ -183,6 +185,18 @@ def test_spectra_refuse(wrong: float) -> None:
     for function, arguments in calls:
         with pytest.raises(ValueError, match="expected a"):
             function(*arguments)
+
+
+@pytest.mark.parametrize("wrong", [-1.0, 1.0, 1.5, math.nan])
+def test_imbalance_is_below_one(wrong: float) -> None:
+    with pytest.raises(ValueError, match="imbalance is"):
+        imbalanced_spectrum(1.0, wrong)
+
+
+@pytest.mark.parametrize("function", [spectrum, imbalanced_spectrum])
+def test_the_ends_of_the_ranges_are_not_refused(function: Callable[..., Spectrum]) -> None:
+    assert function(0.0, 0.0).top == function(0.0, 0.0).edge == 1.0
+    assert spectrum(0.0, 0.0, 1.0).top == 2.0
 
 
 def test_spectra_refuse_overlap_out_of_range() -> None:

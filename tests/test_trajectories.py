@@ -28,9 +28,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "fresh views": {"pretraining.views": "fresh"},
     "unprojected": {"data.projected": False, "data.dim": 30},
 }
+NO_SIGNAL = {"data.snr": 0.0, "data.dim": 12}
 
 
-def simulation_of(variant: str) -> Simulation:
+def simulation_of(changes: dict[str, Any]) -> Simulation:
     settings = {
         "network.filters": 3,
         "network.relative_init_scale": 0.05,
@@ -40,7 +41,7 @@ def simulation_of(variant: str) -> Simulation:
         "finetuning.max_steps": 40,
         "evaluation.samples": 50,
     }
-    e = numsim.load(None, settings | VARIANTS[variant]).resolved()
+    e = numsim.load(None, settings | changes).resolved()
     return simulate(e, draw(e))
 
 
@@ -52,7 +53,7 @@ def close(value: Any, expected: Floats) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("name", ["simclr", "direct"])
 def test_an_arm_ends_in_its_filters(variant: str, name: str) -> None:
-    simulation = simulation_of(variant)
+    simulation = simulation_of(VARIANTS[variant])
     instance, arm = simulation.instance, getattr(simulation, name)
     path = arm_trajectory(instance, arm)
     width = arm.filters.shape[2] - (instance.bias is not None)
@@ -75,7 +76,7 @@ def test_an_arm_ends_in_its_filters(variant: str, name: str) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_pretraining_ends_in_its_filters(variant: str) -> None:
-    simulation = simulation_of(variant)
+    simulation = simulation_of(VARIANTS[variant])
     instance, stage, unlabelled = simulation.instance, simulation.pretrained, simulation.instance.unlabelled
     assert stage is not None
     assert unlabelled is not None
@@ -85,9 +86,9 @@ def test_pretraining_ends_in_its_filters(variant: str) -> None:
     close(path["signal_inner"][-1], end @ instance.mu)
     assert np.isnan(path["alignment"][0])
     moved = stage.filters - pad(instance.filters, stage.filters.shape[1])
-    assert float(path["alignment"][-1]) == pytest.approx(
-        alignment(moved, instance.mu), rel=tolerances.TRAJECTORY_FLOOR
-    )
+    for value in (stage.alignment, float(path["alignment"][-1])):
+        assert value == pytest.approx(alignment(moved, instance.mu), rel=tolerances.TRAJECTORY_FLOOR)
+    close(instance.direction * simulation.experiment.signal_norm, instance.mu)
     assert np.array_equal(path["latent_label"], unlabelled.labels)
     gamma, rho = path["gamma"].values[-1], path["rho"].values[-1]
     if simulation.experiment.data.projected:
@@ -97,15 +98,27 @@ def test_pretraining_ends_in_its_filters(variant: str) -> None:
         vectors = np.concatenate([instance.mu[None], unlabelled.noise, unlabelled.augmented])
         unit = vectors / np.sum(vectors**2, axis=1, keepdims=True)
         close(instance.filters + coefficients @ unit, end)
-    else:  # the views' new noise is orthogonal to xi_i, up to 1/sqrt(d)
+        assert stage.filters.shape[1] == len(instance.mu)
+    else:  # the filters have an axis each for what the views' new noise left on them
+        assert stage.filters.shape[1] == len(instance.mu) + len(instance.filters)
+        # the views' new noise is orthogonal to xi_i, up to 1/sqrt(d)
         inner = moved[:, : unlabelled.noise.shape[1]] @ unlabelled.noise.T
         error = tolerances.monte_carlo(float(np.max(np.abs(rho))), simulation.experiment.data.dim)
         np.testing.assert_allclose(rho, inner, rtol=0, atol=error * len(unlabelled.labels))
 
 
+def test_without_a_signal_nothing_is_aligned_with_it() -> None:
+    simulation = simulation_of(NO_SIGNAL)
+    assert simulation.pretrained is not None
+    path = pretraining_trajectory(simulation.instance, simulation.pretrained)
+    assert np.isnan(path["alignment"]).all()
+    assert np.isnan(simulation.pretrained.alignment)
+    assert not path["gamma"].any()
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_results_hold_what_was_simulated(variant: str) -> None:
-    simulation = simulation_of(variant)
+    simulation = simulation_of(VARIANTS[variant])
     result = Result.of(simulation)
     assert simulation.simclr is not None
     assert simulation.pretrained is not None

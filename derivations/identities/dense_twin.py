@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,16 +12,29 @@ from numsim import compress
 from numsim.claims import Comparison, Trials, equals
 from numsim.config import Resolved
 from numsim.descent import reference
-from numsim.descent.evaluation import TestResult, evaluate
 from numsim.models.signal_noise import Labelled, Unlabelled
 from numsim.models.space import pad
-from numsim.models.streams import generator
 from numsim.runs.draw import Instance, draw
 from numsim.runs.simulate import simulate
 
-__all__ = ["Dense", "DenseRun", "compressed", "dense_draw", "dense_run", "dense_test", "test_laws"]
+from .roundoff import EPS
+
+__all__ = [
+    "Dense",
+    "DenseRun",
+    "compressed",
+    "dense_draw",
+    "dense_run",
+    "dense_test",
+    "disturbed",
+    "test_laws",
+    "trajectory_tolerance",
+]
 
 Floats = npt.NDArray[np.float64]
+
+_FLOOR = 1e-10
+_RESPONSE = 100.0
 
 
 class Dense(NamedTuple):
@@ -40,7 +53,7 @@ class DenseRun(NamedTuple):
     direct: reference.Trajectory
 
 
-def dense_draw(e: Resolved, rng: np.random.Generator, first_axis: bool = False) -> Dense:
+def dense_draw(e: Resolved, rng: np.random.Generator) -> Dense:
     """Everything that ``numsim.draw`` draws, as vectors of R^d of independent Gaussian entries."""
     m = e.network.filters
     drawn = reference.draw(
@@ -55,7 +68,6 @@ def dense_draw(e: Resolved, rng: np.random.Generator, first_axis: bool = False) 
         overlap=e.pretraining.overlap,
         projected=e.data.projected,
         flip_probability=e.data.flip_probability,
-        first_axis=first_axis,
     )
     if e.finetuning.labelled == "subset":
         chosen = rng.permutation(e.pretraining.samples)[: e.finetuning.samples]
@@ -66,7 +78,7 @@ def dense_draw(e: Resolved, rng: np.random.Generator, first_axis: bool = False) 
     return Dense(drawn, bias, rng.permutation(2 * m))
 
 
-def compressed(dense: Dense, fixed_views: bool = True) -> Instance:
+def compressed(dense: Dense) -> Instance:
     """The same draw in as few coordinates as it spans, for numsim to run on."""
     d = dense.drawn
     mu, filters, noise, views, labelled = compress(d.mu[None], d.W, d.noise, d.views, d.labelled_noise)
@@ -75,35 +87,24 @@ def compressed(dense: Dense, fixed_views: bool = True) -> Instance:
         direction=mu[0] / np.linalg.norm(mu[0]),
         filters=filters,
         bias=dense.bias,
-        unlabelled=Unlabelled(d.labels, noise, views if fixed_views else None),
+        unlabelled=Unlabelled(d.labels, noise, views),
         labelled=Labelled(d.true_labels, d.observed, labelled),
         order=dense.order,
     )
 
 
-def dense_run(e: Resolved, dense: Dense, W: Floats, seed: int = 0) -> DenseRun:
-    """Both arms in R^d by the reference, from the filters W (2m, d); seed : of views drawn at every step."""
-    drawn, settings = dense.drawn, e.pretraining
-    common: dict[str, Any] = {
-        "learning_rate": settings.learning_rate,
-        "temperature": settings.temperature,
-        "max_steps": settings.steps,
-        "stop_at_linear_end": settings.stop_at_linear_end,
-    }
-    if settings.views == "fixed":
-        pretraining = reference.pretrain(W, drawn.z, drawn.z_aug, **common)
-    else:
-        pretraining = reference.pretrain_fresh_views(
-            W,
-            drawn.mu,
-            drawn.labels,
-            drawn.noise,
-            sigma_p=e.data.sigma_p,
-            projected=e.data.projected,
-            overlap=settings.overlap,
-            rng=np.random.default_rng(seed),
-            **common,
-        )
+def dense_run(e: Resolved, dense: Dense, W: Floats) -> DenseRun:
+    """Both arms in R^d by the reference, from the filters W (2m, d), with fixed views."""
+    drawn = dense.drawn
+    pretraining = reference.pretrain(
+        W,
+        drawn.z,
+        drawn.z_aug,
+        learning_rate=e.pretraining.learning_rate,
+        temperature=e.pretraining.temperature,
+        max_steps=e.pretraining.steps,
+        stop_at_linear_end=e.pretraining.stop_at_linear_end,
+    )
     x = drawn.x
     if dense.bias is not None:
         x = np.concatenate([x, np.ones((*x.shape[:2], 1))], axis=2)
@@ -123,6 +124,26 @@ def dense_run(e: Resolved, dense: Dense, W: Floats, seed: int = 0) -> DenseRun:
         )
 
     return DenseRun(pretraining, train(pretraining.filters[-1]), train(W))
+
+
+def disturbed(W: Floats, rng: np.random.Generator, copies: int = 2) -> list[Floats]:
+    """W (...) with every entry changed by a relative eps, up or down at random."""
+    return [W * (1.0 + EPS * rng.choice([-1.0, 1.0], size=W.shape)) for _ in range(copies)]
+
+
+def trajectory_tolerance(states: Sequence[Floats], others: Sequence[Sequence[Floats]]) -> list[float]:
+    """Absolute tolerance of each state of a trajectory, E4 (11).
+
+    1e-10 of its largest entry, or 100 times its response to a round-off perturbation of the start, which the
+    same trajectory from disturbed starts (``others``) shows.
+    """
+    return [
+        max(
+            _FLOOR * float(np.max(np.abs(state))),
+            _RESPONSE * max(float(np.max(np.abs(other[t] - state))) for other in others),
+        )
+        for t, state in enumerate(states)
+    ]
 
 
 def dense_test(
@@ -156,14 +177,13 @@ _TESTED: tuple[dict[str, Any], ...] = (
 
 
 def test_laws(trials: Trials, experiment: Callable[..., Resolved]) -> list[Comparison]:
-    """Test loss and error of trained filters: numsim's against samples in R^d; and their standard errors."""
+    """Test loss and error of trained filters: numsim's against samples in R^d."""
     comparisons = []
     rng, repeats, samples = trials.rng, trials.pick(30, 300), 1500
     for changes in _TESTED:
         settings = {"data.dim": 20, "network.relative_init_scale": 0.8, "evaluation.samples": samples}
         e = experiment(settings, {"pretraining.steps": 2, "finetuning.max_steps": 4}, changes)
         rows = []
-        same = 0
         for seed in trials.seeds(repeats, repeats):
             at = e.model_copy(update={"seed": seed})
             arm = simulate(at, draw(at)).simclr
@@ -173,57 +193,9 @@ def test_laws(trials: Trials, experiment: Callable[..., Resolved]) -> list[Compa
             padded = pad(filters.reshape(4, -1), 20).reshape(2, 2, 20)
             loss, error = dense_test(e, padded, bias, samples, rng)
             rows.append((arm.test.loss, loss.mean(), arm.test.error, error.mean()))
-            same += arm.test == _test(at, filters, bias)
         name = ", ".join(key.split(".")[1].replace("_", " ") for key in changes)
         found = np.array(rows)
-        comparisons.append(equals(f"runs whose test is that of their filters, {name}", repeats, same))
         for k, what in ((0, "loss"), (2, "error")):
             mean = float(np.mean(found[:, k + 1]))
             comparisons.append(equals(f"test {what}, {name}", mean, found[:, k] - found[:, k + 1] + mean))
-    return comparisons + _test_statistics(trials, experiment({"data.dim": 20, "network.q": 1.0}))
-
-
-def _test(e: Resolved, W: Floats, bias: Floats | None) -> TestResult:
-    """The test of filters W (2, m, D) as a run with this seed has it, from its own stream."""
-    return evaluate(
-        W,
-        np.eye(W.shape[2])[0],
-        signal_norm=e.signal_norm,
-        sigma_p=e.data.sigma_p,
-        q=e.network.q,
-        output_scale=e.network.output_scale,
-        bias=bias,
-        projected=e.data.projected,
-        flip_probability=e.data.flip_probability,
-        samples=e.evaluation.samples,
-        rng=generator(e.seed, "evaluation"),
-    )
-
-
-def _test_statistics(trials: Trials, e: Resolved) -> list[Comparison]:
-    """Standard errors of the test, more samples than one block holds, a network that is blind."""
-    rng, direction = trials.rng, np.eye(20)[0]
-    W = 2.0 * rng.standard_normal((2, 2, 20))
-    W[..., 0] = np.array([2.0, -2.0])[:, None]  # as much signal as noise, so that errors come and go
-    settings: dict[str, Any] = {"signal_norm": e.signal_norm, "sigma_p": 1.0, "q": 1.0}
-    loss, error = dense_test(e, W, None, 24 * 3000, rng)
-    few = [evaluate(W, direction, samples=4, rng=rng, **settings) for _ in range(trials.pick(6000, 30000))]
-    many = [evaluate(W, direction, samples=17_000, rng=rng, **settings) for _ in range(24)]
-    nothing = evaluate(0 * W, direction, samples=3, rng=rng, flip_probability=0.1, **settings)
-    pool = 0.1  # six standard errors of the variance of the 72000 samples themselves
-    comparisons = [
-        equals("variance of a test loss", float(np.var(loss)) / 4, [t.loss_se**2 for t in few], order=pool),
-        equals(
-            "variance of a test error", float(np.var(error)) / 4, [t.error_se**2 for t in few], order=pool
-        ),
-        equals("filters at zero: test error", 0.5, nothing.error),
-        equals("filters at zero: test loss", float(np.log(2)), nothing.loss, order=1e-14),
-    ]
-    for what, values, ours in (
-        ("loss", loss, [t.loss for t in many]),
-        ("error", error, [t.error for t in many]),
-    ):
-        batches = values.reshape(24, -1).mean(axis=1)
-        mean = float(np.mean(batches))
-        comparisons.append(equals(f"test {what} of many samples", mean, ours - batches + mean))
     return comparisons

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numsim import logistic_loss, train
+from numsim import logistic_loss
 from numsim.claims import Claim, Evidence, Outcome, Trials, equals
 from numsim.descent import reference
 from numsim.descent.network import forward
 from numsim.descent.supervised import train_dictionary
 from numsim.models.signal_noise import Labelled, signal_noise_dictionary
 
-from .roundoff import Deviations, complex_gradient, difference_quotient, recorded_steps
+from .roundoff import Deviations, complex_gradient, difference_quotient
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +25,6 @@ Floats = npt.NDArray[np.float64]
 _EXACT = 1e-11  # a few hundred sums and powers up to 20 of numbers of order 1: below 1e-13 in practice
 _QUOTIENT = 1e-6  # h^2 L'''/6 + eps L/h at h = 1e-5 (note, Check)
 _STEPS = np.geomspace(1e-9, 1e-1, 17)  # of the difference quotient, for the figure
-_MARGINS = (-800.0, -700.0, -40.0, -1.0, 0.0, 1.0, 40.0, 700.0, 800.0)
 
 
 class _Task(NamedTuple):
@@ -117,9 +116,6 @@ def _gradients(rng: np.random.Generator, found: Deviations) -> None:
         found.add("loss against the reference", loss, reference.logistic_loss(W, x, y, q, scale))
         outputs = forward(W, x, q=q, output_scale=scale)
         found.add("loss of the forward pass", loss, np.mean(np.logaddexp(0.0, -y * outputs)))
-        if scale == 1.0:
-            found.add("loss at the default output scale", logistic_loss(W, x, y, q=q)[0], loss)
-            found.add("loss at the default output scale", forward(W, x, q=q), outputs)
         stepped = complex_gradient(lambda V: reference.logistic_loss(V, x, y, q, scale), W)  # noqa: B023
         found.add("gradient against the complex step", gradient, stepped)
         found.add("gradient against the reference", gradient, reference.logistic_gradient(W, x, y, q, scale))
@@ -132,30 +128,6 @@ def _gradients(rng: np.random.Generator, found: Deviations) -> None:
                 1e-5,
             )
             found.add("quotient of differences of the loss", np.sum(gradient * along), quotient)
-
-
-def _special_points(rng: np.random.Generator, found: Deviations) -> None:
-    """Margins of any size, the kink, more samples than one logarithm holds."""
-    for margin in _MARGINS:
-        W = np.array([[[max(margin, 0.0)]], [[max(-margin, 0.0)]]])
-        loss, gradient = logistic_loss(W, [[[1.0]]], [1.0], q=1)
-        tail = np.exp(-abs(margin))
-        weight = (tail if margin > 0 else 1.0) / (1 + tail)
-        found.add("margins of any size, loss", loss, max(-margin, 0.0) + np.log1p(tail))
-        expected = [-weight * (margin > 0), weight * (margin < 0)]
-        found.add("margins of any size, gradient", gradient.ravel(), expected)
-    kinked = np.array([[[1.0, 0.0]], [[-1.0, 0.0]]])
-    for q in (1.0, 1.5, 2.0, 3.0, 17.0):
-        loss, gradient = logistic_loss(kinked, [[[0.0, 2.0], [0.0, -2.0]]], [1.0], q=q)
-        found.add("kink: sigma'(0) = 0", [loss, *gradient.ravel()], [np.log(2.0), 0, 0, 0, 0])
-    for largest in (1.0, 40.0):
-        x = rng.uniform(largest / 2, largest, (1500, 1, 1))
-        y = np.where(np.arange(1500) % 3 > 0, 1.0, -1.0) if largest == 1.0 else np.ones(1500)
-        loss, gradient = logistic_loss([[[1.0]], [[-1.0]]], x, y, q=1)
-        margins = y * x[:, 0, 0]
-        found.add("many samples, loss", loss, np.mean(np.log1p(np.exp(-margins))))
-        pull = np.mean(margins / (1 + np.exp(margins)))
-        found.add("many samples, gradient", gradient.ravel(), [-pull, 0.0])
 
 
 class _Descent(NamedTuple):
@@ -175,11 +147,10 @@ _DESCENTS = (
     _Descent(2.5, 0.02, output_scale=3.0, bias=True),
 )
 _LENGTH = 15
-_LONG = 200_100  # steps of the smallest problem, which pauses every 199960
 
 
 def _descents(rng: np.random.Generator, found: Deviations) -> int:
-    """Whole descents, recorded at all steps and at few; how many end as they should."""
+    """Whole descents, every state against the reference's; how many end at its step and for its reason."""
     right = 0
     for q, learning_rate, scale, bias, stop in _DESCENTS:
         case = _signal_noise(rng)
@@ -198,53 +169,14 @@ def _descents(rng: np.random.Generator, found: Deviations) -> int:
         target = 0.0 if stop is None else (twin.losses[stop - 1] + twin.losses[stop]) / 2
         if stop is not None:
             twin = reference.train(W, x, case.observed, target_loss=target, **settings)
-        settings["target_loss"] = target
-        last, run = train_dictionary(W, dictionary, record=_LENGTH + 1, **settings)
+        _, run = train_dictionary(W, dictionary, record=_LENGTH + 1, target_loss=target, **settings)
         right += (run.status, run.steps) == (twin.status, len(twin.filters) - 1)
         flat = W.reshape(6, -1)
         states = flat + run.recorded_coefficients @ dictionary.vectors
         expected = np.array(twin.filters).reshape(-1, *flat.shape)
         found.add("descent: filters at every step", states, expected)
         found.add("descent: losses at every step", run.recorded_losses, twin.losses)
-        found.add("descent: the last filters", last, twin.filters[-1])
-        found.add("descent: inner products", run.inner, expected[-1] @ dictionary.vectors.T)
-        found.add("descent: the last loss", run.loss, twin.losses[-1])
-        for rows in (3, 4, 5):
-            _, thin = train_dictionary(W, dictionary, record=rows, **settings)
-            kept = recorded_steps(run.steps, rows)
-            found.add("records: evenly spaced steps", thin.recorded_steps, kept)
-            found.add("records: their states", thin.recorded_coefficients, run.recorded_coefficients[kept])
-            found.add("records: their losses", thin.recorded_losses, run.recorded_losses[kept])
-        dense, _ = train(W, x, case.observed, record=2, **settings)
-        found.add("descent: on the patches themselves", dense, twin.filters[-1])
-        # Stops at a loss equal to the target, too.
-        _, again = train_dictionary(W, dictionary, **{**settings, "target_loss": run.recorded_losses[-1]})
-        first = int(np.argmax(run.recorded_losses <= run.recorded_losses[-1]))
-        right += (again.status, again.steps) == ("target_loss", first)
     return right
-
-
-def _ends() -> int:
-    """How many ends of a descent are right: loss 0 without a target, no steps, divergence, a paused loop."""
-    one: dict[str, Any] = {"q": 1.0, "learning_rate": 1.0, "max_steps": 3, "target_loss": 0.0}
-    _, done = train([[[900.0]], [[-1.0]]], [[[1.0]]], [1.0], **one)
-    _, none = train([[[900.0]], [[-1.0]]], [[[1.0]]], [1.0], **{**one, "max_steps": 0})
-    _, lost = train([[[1.0]], [[2.0]]], [[[1.0]]], [1.0], **{**one, "q": 3.0, "learning_rate": 1e200})
-    # A hopeless margin, whose pull is exactly 1: w falls by 1 a step, also across the loop's pauses.
-    seen: list[int] = []
-    far = {**one, "max_steps": _LONG, "progress": lambda step, loss: seen.append(step)}
-    W, long = train([[[1e6]], [[-1.0]]], [[[1.0]]], [-1.0], **far)
-    right = [
-        (done.status, done.steps, done.loss) == ("max_steps", 3, 0.0),
-        (none.status, none.steps, list(none.recorded_steps)) == ("max_steps", 0, [0]),
-        lost.status == "non_finite" and bool(np.isfinite(lost.recorded_losses).all()),
-        (long.status, long.steps, W.ravel().tolist()) == ("max_steps", _LONG, [1e6 - _LONG, -1.0]),
-        len(seen) > 1 and seen == sorted(seen) and seen[-1] == _LONG,
-    ]
-    return sum(right)
-
-
-_ENDS = 5
 
 
 def check(trials: Trials, *, flips: bool = True, power: float = 0.0, slope: float = 0.0) -> Outcome:
@@ -281,11 +213,10 @@ def check(trials: Trials, *, flips: bool = True, power: float = 0.0, slope: floa
         right = expected = 0
         for _ in trials.seeds(2, 40):
             _gradients(rng, found)
-            _special_points(rng, found)
-            right, expected = right + _descents(rng, found), expected + 2 * len(_DESCENTS)
+            right, expected = right + _descents(rng, found), expected + len(_DESCENTS)
             repeats += 1
         comparisons += found.compared(_EXACT, quotient=_QUOTIENT)
-        comparisons.append(equals("descents that end where they should", expected + _ENDS, right + _ends()))
+        comparisons.append(equals("descents that end where they should", expected, right))
     return Outcome(comparisons, repeats, {"errors": np.array(errors), "exact": exact})
 
 

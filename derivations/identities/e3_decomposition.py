@@ -11,14 +11,14 @@ import numpy.typing as npt
 from numsim import load
 from numsim.claims import Claim, Evidence, Outcome, Trials, at_least, equals
 from numsim.config import Resolved
-from numsim.descent.fresh_views import FreshDescent, FreshViews, pretrain_fresh_views
+from numsim.descent.fresh_views import FreshDescent
 from numsim.models.decomposition import reassemble
 from numsim.models.space import pad
 from numsim.runs.draw import Instance, draw
 from numsim.runs.simulate import Arm, Pretrained, simulate
 
 from .recursions import SIGN, SupervisedTwin, pretraining_twin, supervised_twin
-from .roundoff import Deviations, recorded_steps
+from .roundoff import Deviations
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -74,7 +74,7 @@ def _supervised(
     from numsim.runs.trajectories import arm_trajectory
 
     data = arm_trajectory(instance, arm)
-    labelled, mu, noise = instance.labelled, instance.mu, instance.labelled.noise
+    mu, noise = instance.mu, instance.labelled.noise
     width, bias = len(mu), instance.bias is not None
     twin = supervised_twin(e, instance, arm.initial, taken)
     found.add("gamma of the supervised stage", data["gamma"].values, twin.gamma)
@@ -90,11 +90,6 @@ def _supervised(
     patches = np.hstack([noise, np.ones((len(noise), int(bias)))])
     found.add("inner products with the noise", data["noise_inner"].values, filters @ patches.T)
     found.add("losses of the supervised stage", data["loss"].values, twin.losses)
-    found.add("last filters of the supervised stage", arm.filters, filters[-1])
-    found.add("labels of the supervised stage", data["label"].values, labelled.labels)
-    found.add("labels of the supervised stage", data["sign"].values, SIGN[:, 0])
-    found.add("labels of the supervised stage", data["true_label"].values, labelled.true_labels)
-    found.add("places of the filters", data["pretraining_index"].values.ravel(), instance.order)
     if e.data.projected and not bias:
         moved = data["signal_inner"].values - data["signal_inner"].values[0]
         found.add("projected noise: <w - w0, mu> = j gamma", moved, SIGN * data["gamma"].values)
@@ -114,13 +109,9 @@ def _pretraining(
         found.add(f"{name} of pre-training, {kind} views", data[name].values, twin[name])
     moved = twin["filters"] - twin["filters"][0]
     found.add(f"inner products with mu, {kind} views", data["signal_inner"].values, twin["filters"] @ mu)
-    found.add("latent labels", data["latent_label"].values, unlabelled.labels)
-    undefined = np.arange(len(moved)) < (1 if mu @ mu > 0 else len(moved))  # nothing has moved, or no signal
-    found.add("where the alignment is undefined", np.isnan(data["alignment"].values), undefined)
     if mu @ mu > 0:
         aligned = np.sum((moved[1:] @ mu) ** 2, axis=1) / (np.sum(moved[1:] ** 2, axis=(1, 2)) * (mu @ mu))
         found.add(f"alignment, {kind} views", data["alignment"].values[1:], aligned)
-        found.add(f"alignment, {kind} views", stage.alignment, aligned[-1])
     found.add(f"last filters, {kind} views", stage.filters, twin["filters"][-1])
     if e.data.projected:
         found.add("projected noise: <w - w0, mu> = gamma", moved @ mu, data["gamma"].values)
@@ -143,7 +134,6 @@ def _both_stages(
     assert simulation.pretrained is not None
     assert simulation.simclr is not None
     data = pretraining_trajectory(instance, simulation.pretrained)
-    found.add("direction of mu", instance.direction * e.signal_norm, instance.mu)
     if not taken:
         _pretraining(e, instance, simulation.pretrained, data, found)
         halves = simulation.pretrained.filters[instance.order].reshape(2, e.network.filters, -1)
@@ -175,8 +165,7 @@ def _fresh_views(seed: int, found: Deviations) -> None:
     fresh, arm = simulation.pretrained, simulation.simclr
     assert fresh is not None
     assert arm is not None
-    wide = arm.initial.shape[2]  # the filters have taken axes of the views with them, one each
-    found.add("width after fresh views", wide, len(instance.mu) + len(instance.filters))
+    wide = arm.initial.shape[2]  # the filters have taken axes of the views with them
     labelled = replace(instance.labelled, noise=pad(instance.labelled.noise, wide))
     _supervised(e, replace(instance, mu=pad(instance.mu[None], wide)[0], labelled=labelled), arm, 0.0, found)
     assert isinstance(fresh.descent, FreshDescent)
@@ -188,31 +177,6 @@ def _fresh_views(seed: int, found: Deviations) -> None:
     for name in ("gamma", "rho", "loss", "signal_inner"):
         measured = pretraining_trajectory(instance, fresh)[name].values
         found.add(f"{name}, fresh views of overlap 1 and fixed ones", measured, expected[name].values)
-
-
-def _fresh_records(rng: np.random.Generator, found: Deviations) -> None:
-    """More steps with fresh views than are kept: which are, and that they are the states of a shorter run."""
-    W, noise = rng.standard_normal((2, 3)), rng.standard_normal((2, 3)) * [0, 1, 1]
-    seed = int(rng.integers(2**31))
-
-    def descent(steps: int) -> FreshDescent:
-        return pretrain_fresh_views(
-            W,
-            np.eye(3)[0],
-            np.array([1.0, -1.0]),
-            noise,
-            FreshViews(3, 1.0, True, 0.5, np.random.default_rng(seed)),
-            learning_rate=1e-3,
-            temperature=1.0,
-            max_steps=steps,
-            stop_at_linear_end=False,
-        )[1]
-
-    short, long = descent(100), descent(450)
-    found.add("records of fresh views: steps", long.recorded_steps, recorded_steps(450, 200))
-    for name in ("recorded_losses", "recorded_gamma", "recorded_rho", "recorded_signal"):
-        states = getattr(long, name)[: 100 // 4 + 1]
-        found.add("records of fresh views: states", states, getattr(short, name)[::4])
 
 
 def _smallest_increment(instance: Instance, data: xr.Dataset) -> float:
@@ -249,7 +213,6 @@ def check(trials: Trials, *, norms: float = 0.0, clean: bool = True, last: float
             for changes in _VARIANTS[1:]:
                 _both_stages(seed, changes, norms, found)
             _fresh_views(seed, found)
-            _fresh_records(trials.rng, found)
     data, twin = arms[1]
     measured = {name: data[name].values for name in ("gamma", "rho")}
     predicted = {"gamma": twin.gamma, "rho": twin.rho}

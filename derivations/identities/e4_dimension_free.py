@@ -19,9 +19,9 @@ from numsim.models.space import pad
 from numsim.runs.draw import draw
 from numsim.runs.simulate import Simulation, simulate
 
-from .dense_twin import compressed, dense_draw, dense_run, test_laws
-from .roundoff import Deviations, disturbed, trajectory_tolerance
-from .sampling_laws import instance_laws, space_laws, subset_laws
+from .dense_twin import compressed, dense_draw, dense_run, disturbed, test_laws, trajectory_tolerance
+from .roundoff import Deviations
+from .sampling_laws import instance_laws, space_laws
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -114,84 +114,28 @@ def _compression(rng: np.random.Generator, found: Deviations) -> None:
         small = compress(*arrays)
         before, after = np.concatenate(arrays), np.concatenate(small)
         found.add("compression: inner products", after @ after.T, before @ before.T)
-        found.add("compression: width", after.shape[1], min(dim, sum(counts)))
-    for rows in (3, 7):
-        vectors = rng.standard_normal((rows, 5))
-        found.add("compression: padding", pad(vectors, 7), vectors @ np.eye(5, 7))
-
-
-def _fresh_views_followed(rng: np.random.Generator, found: Deviations) -> None:
-    """Views drawn anew, all axes revealed: the reference draws the same from the same stream."""
-    for changes in (
-        {"pretraining.overlap": 0.6, "pretraining.temperature": 0.4, "network.relative_init_scale": 0.1},
-        {"data.projected": False, "data.sigma_p": 0.7},
-    ):
-        e = _experiment(
-            {"data.dim": 8, "pretraining.views": "fresh", "network.relative_init_scale": 0.3}, changes
-        )
-        dense = dense_draw(e, rng, first_axis=True)
-        seed = int(rng.integers(2**31))
-        run = dense_run(e, dense, dense.drawn.W, seed).pretraining
-        filters, descent = _pretrained_fresh(e, dense.drawn, seed)
-        found.add("fresh views: last filters", filters, run.filters[-1])
-        found.add("fresh views: losses", descent.recorded_losses, run.losses)
-        found.add("fresh views: steps", descent.steps, len(run.filters) - 1)
-
-
-def _pretrained_fresh(e: Resolved, drawn: reference.Drawn, seed: int) -> tuple[Floats, Any]:
-    settings = e.pretraining
-    rng = np.random.default_rng(seed)
-    return pretrain_fresh_views(
-        drawn.W,
-        drawn.mu,
-        drawn.labels,
-        drawn.noise,
-        FreshViews(e.data.dim, e.data.sigma_p, e.data.projected, settings.overlap, rng),
-        learning_rate=settings.learning_rate,
-        temperature=settings.temperature,
-        max_steps=settings.steps,
-        stop_at_linear_end=settings.stop_at_linear_end,
-    )
 
 
 def _fresh_view_laws(trials: Trials) -> list[Comparison]:
     """Two steps with views drawn anew, vectors spanning 5 of 8 dimensions: in R^8 and with axes to come."""
-    e = _experiment(
-        {
-            "data.dim": 8,
-            "network.filters": 1,
-            "pretraining.samples": 2,
-            "pretraining.views": "fresh",
-            "pretraining.steps": 2,
-            "pretraining.overlap": 0.3,
-            "pretraining.learning_rate": 0.3,
-            "pretraining.stop_at_linear_end": False,
-        }
-    )
+    settings: dict[str, Any] = {
+        "learning_rate": 0.3,
+        "temperature": 1.0,
+        "max_steps": 2,
+        "stop_at_linear_end": False,
+    }
     mu = np.eye(8)[0]
     W = np.array([[0.5, 0.4, 0, 0, 0, 0, 0, 0], [-0.3, 0.2, 0.6, 0, 0, 0, 0, 0]])
     noise = np.array([[0, 0.5, 0.4, 1.5, 0, 0, 0, 0], [0, 0.2, -0.6, 0.3, 1.4, 0, 0, 0]])
-    labels, nothing = np.array([1.0, -1.0]), np.zeros((0, 8))
-    whole = reference.Drawn(mu, W, labels, noise, noise, labels, labels, nothing)
-    few = whole._replace(mu=mu[:5], W=W[:, :5], noise=noise[:, :5])
+    labels = np.array([1.0, -1.0])
+    law: dict[str, Any] = {"sigma_p": 1.0, "projected": True, "overlap": 0.3}
     ours, theirs = [], []
     for seed in trials.seeds(400, 4000):
-        filters, descent = _pretrained_fresh(e, few, seed)
+        fresh = FreshViews(dim=8, rng=np.random.default_rng(seed), **law)
+        filters, descent = pretrain_fresh_views(W[:, :5], mu[:5], labels, noise[:, :5], fresh, **settings)
         ours.append(_features(pad(filters, 8), descent.loss))
-        run = reference.pretrain_fresh_views(
-            W,
-            mu,
-            labels,
-            noise,
-            sigma_p=1.0,
-            projected=True,
-            overlap=0.3,
-            learning_rate=0.3,
-            temperature=1.0,
-            max_steps=2,
-            stop_at_linear_end=False,
-            rng=np.random.default_rng([seed, 1]),
-        )
+        other = np.random.default_rng([seed, 1])
+        run = reference.pretrain_fresh_views(W, mu, labels, noise, rng=other, **law, **settings)
         theirs.append(_features(run.filters[-1], run.losses[-1]))
     names = ("along mu", "in known directions", "in new directions", "across", "loss")
     return [
@@ -262,22 +206,18 @@ def check(trials: Trials, *, freedom: str = "left", louder: float = 1.0, stretch
         if stretched:  # nothing else looks at it
             continue
         _compression(trials.rng, found)
-        _fresh_views_followed(trials.rng, found)
     trajectories = equals("deviation of trajectories, in units of the tolerance", 0.0, worst, absolute=1.0)
     if stretched:
         return Outcome([trajectories], len(squares), data)
     bias = {"network.bias": True, "network.relative_init_scale": 1.0}
     drawn = {"data.dim": 12, "data.flip_probability": 0.3, "pretraining.samples": 3, "finetuning.samples": 3}
     loud = {"data.sigma_p": 1.3, "pretraining.overlap": 0.4}
-    subset = {"data.dim": 8, "pretraining.samples": 6, "finetuning.labelled": "subset"}
     comparisons = [
         trajectories,
         *found.compared(_EXACT),
         *laws,
         *instance_laws(trials, _experiment(bias, drawn)),
         *instance_laws(trials, _experiment(bias, drawn, loud, {"data.dim": 30, "data.projected": False})),
-        *subset_laws(trials, _experiment(subset)),
-        *subset_laws(trials, _experiment(subset, {"data.balanced": True})),
         *_fresh_view_laws(trials),
         *_whole_runs(trials),
         *test_laws(trials, _experiment),

@@ -1,9 +1,8 @@
-"""What the checks of exact identities (E1 to E5) share: deviations, and how large round-off makes them."""
+"""What checks of exact identities share: largest deviations, and derivatives of a loss that know only it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -16,17 +15,11 @@ __all__ = [
     "complex_gradient",
     "deviation",
     "difference_quotient",
-    "disturbed",
-    "recorded_steps",
-    "trajectory_tolerance",
-    "unless_given",
 ]
 
 Floats = npt.NDArray[np.float64]
 
 EPS = float(np.finfo(np.float64).eps)
-_FLOOR = 1e-10
-_RESPONSE = 100.0
 
 
 def deviation(measured: npt.ArrayLike, expected: npt.ArrayLike, size: float | None = None) -> float:
@@ -64,35 +57,6 @@ class Deviations:
         ]
 
 
-def unless_given(
-    function: Callable[..., npt.ArrayLike], given: Mapping[str, Any], **defaults: Any
-) -> Comparison:
-    """What is not given has these values: a closed form called without them, and with them."""
-    without, explicit = function(**given), function(**given, **defaults)
-    name = f"{function.__name__}: {', '.join(defaults)} unless given"
-    return equals(name, 0.0, deviation(without, explicit, 1.0))
-
-
-def disturbed(W: Floats, rng: np.random.Generator, copies: int = 2) -> list[Floats]:
-    """W (...) with every entry changed by a relative eps, up or down at random."""
-    return [W * (1.0 + EPS * rng.choice([-1.0, 1.0], size=W.shape)) for _ in range(copies)]
-
-
-def trajectory_tolerance(states: Sequence[Floats], others: Sequence[Sequence[Floats]]) -> list[float]:
-    """Absolute tolerance of each state of a trajectory, E4 (11).
-
-    1e-10 of its largest entry, or 100 times its response to a round-off perturbation of the start, which the
-    same trajectory from disturbed starts (``others``) shows.
-    """
-    return [
-        max(
-            _FLOOR * float(np.max(np.abs(state))),
-            _RESPONSE * max(float(np.max(np.abs(other[t] - state))) for other in others),
-        )
-        for t, state in enumerate(states)
-    ]
-
-
 def complex_gradient(loss: Callable[[npt.NDArray[np.complex128]], complex], W: Floats) -> Floats:
     """The gradient of a real-analytic loss, entry by entry: Im loss(W + i h e) / h, exact for tiny h."""
     h = 1e-30
@@ -107,14 +71,3 @@ def complex_gradient(loss: Callable[[npt.NDArray[np.complex128]], complex], W: F
 def difference_quotient(loss: Callable[[Floats], float], W: Floats, along: Floats, h: float) -> float:
     """(loss(W + h V) - loss(W - h V)) / (2 h) for the direction V = ``along``."""
     return (loss(W + h * along) - loss(W - h * along)) / (2 * h)
-
-
-def recorded_steps(steps: int, rows: int) -> list[int]:
-    """Which steps a record of ``rows`` rows keeps.
-
-    When it is full, every other row goes and the stride doubles; the last step is always there.
-    """
-    stride = 1
-    while steps >= rows * stride:
-        stride *= 2
-    return sorted({*range(0, steps, stride), steps})

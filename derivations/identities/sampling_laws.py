@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from numsim.claims import Comparison, Trials, equals, follows, frequency
+from numsim.claims import Comparison, Trials, follows, frequency
 from numsim.config import Experiment
-from numsim.models.signal_noise import draw_labels
 from numsim.models.space import Space, pad
 from numsim.runs.draw import draw
 
-__all__ = ["instance_laws", "space_laws", "subset_laws"]
+__all__ = ["instance_laws", "space_laws"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -159,7 +158,6 @@ def instance_laws(trials: Trials, e: Experiment) -> list[Comparison]:
     p, m = e.data.flip_probability, e.network.filters
     return [
         *laws,
-        _often("labels +1", 0.5, draw_labels(20_000, False, trials.rng) > 0),
         _often("latent labels +1", 0.5, labels > 0),
         _often("true labels +1", 0.5, true > 0),
         _often("labels flipped", p, flips),
@@ -178,23 +176,3 @@ def instance_laws(trials: Trials, e: Experiment) -> list[Comparison]:
 
 def _often(name: str, probability: float, events: npt.NDArray[np.bool_]) -> Comparison:
     return frequency(name, probability, int(events.sum()), events.size)
-
-
-def subset_laws(trials: Trials, e: Experiment) -> list[Comparison]:
-    """Labelled samples chosen among the unlabelled ones, without repetition, all equally often."""
-    repeats = trials.pick(100, 1500)
-    sound = first = 0
-    for seed in trials.seeds(repeats, repeats):
-        instance = draw(e, seed)
-        unlabelled, labelled = instance.unlabelled, instance.labelled
-        assert unlabelled is not None
-        same = np.all(labelled.noise[:, None] == unlabelled.noise, axis=2)  # (n, n0)
-        once = bool((same.sum(axis=1) == 1).all() and (same.sum(axis=0) <= 1).all())
-        fair = not e.data.balanced or labelled.true_labels.sum() == unlabelled.labels.sum() == 0
-        sound += once and fair and np.array_equal(same @ unlabelled.labels, labelled.true_labels)
-        first += int(same[0, 0])
-    kind = "balanced subset" if e.data.balanced else "subset"
-    return [
-        equals(f"{kind}: runs in which it is one", repeats, sound),
-        frequency(f"{kind}: the first sample chosen is the first", 1 / e.pretraining.samples, first, repeats),
-    ]

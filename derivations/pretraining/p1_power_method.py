@@ -16,7 +16,6 @@ from numsim.descent.pretraining import pretrain
 from numsim.runs.draw import Instance
 from numsim.theory import initial_perturbation, late_perturbation, linear_modes, softmax_response
 
-from ..identities.roundoff import unless_given
 from .high_dimension import instance_of, rate_of, unit_of, views_of
 
 if TYPE_CHECKING:
@@ -239,7 +238,6 @@ def check(
     if negatives and others and scale is None:  # the rest does not look at these
         comparisons += _late(seed, 1.0, 0.5, shift) + _late(seed, 10.0, 0.0, shift, samples=4, last=220)
         comparisons += _secular()
-        comparisons.append(unless_given(late_perturbation, {"kappa": 2.0, "samples": 20}, overlap=0.0))
         random, more = _random_filters(trials, shift)
         comparisons += random
         data |= more

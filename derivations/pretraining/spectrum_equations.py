@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from numsim import theory
 from ..identities.roundoff import Deviations
 from . import secular
 
-__all__ = ["equations", "matrices", "refusals"]
+__all__ = ["equations", "matrices"]
 
 _GRID = (1e-8, 1e-3, 0.1, 0.5, 0.7, 1.7, 1.72, 10.0, 1e4)
 """Aspects: 2c = 2 kappa + 1 is met; 1.7 and 1.72 enclose where the lowest eigenvalue joins the bulk."""
@@ -25,15 +24,14 @@ def equations(found: Deviations, *, overlap: float = 0.0, aspect: float = 1.0, s
     aspect, signal : factors by which the closed forms are given a wrong c and kappa.
     """
     a = overlap
-    defaults = {} if a == 0 else {"overlap": a}  # what is not given must be no overlap
     for c in _GRID:
         end, edge = secular.upper_edge(c, a)
         wrong = aspect * c
         found.add("edge is the minimum of K", theory.spectrum(0.0, wrong, a).edge, edge)
         gamma = (c**2 * secular.inverse_trace_curvature(end, c, a) / 2) ** (1 / 3)
-        shift = (theory.finite_edge(1000, wrong, **defaults) - edge) / gamma
+        shift = (theory.finite_edge(1000, wrong, a) - edge) / gamma
         found.add("shift of the edge", shift, _TRACY_WIDOM_MEAN / 100, edge / gamma)
-        found.add("lowest eigenvalue", theory.lowest_eigenvalue(wrong, **defaults), secular.lowest(c, a))
+        found.add("lowest eigenvalue", theory.lowest_eigenvalue(wrong, a), secular.lowest(c, a))
         for projected in (True, False):
             threshold = secular.threshold(c, a, projected=projected)
             law = theory.spectrum(0.0, wrong, a, projected=projected)
@@ -46,8 +44,8 @@ def equations(found: Deviations, *, overlap: float = 0.0, aspect: float = 1.0, s
             linear = c - 0.5  # at a = 0 the quadratic equation is a linear one there
             for kappa in (*(threshold * f for f in (1.001, 1.3, 4.0, 100.0)), max(linear, 2 * threshold)):
                 exact = secular.solved(kappa, c, a, projected=projected)
-                law = theory.spectrum(signal * kappa, wrong, projected=projected, **defaults)
-                ratio = theory.eigenvector_ratio(signal * kappa, wrong, projected=projected, **defaults)
+                law = theory.spectrum(signal * kappa, wrong, a, projected=projected)
+                ratio = theory.eigenvector_ratio(signal * kappa, wrong, a, projected=projected)
                 name = "" if projected else ", noise not projected"
                 found.add(f"top solves K = share{name}", law.top, exact.top)
                 found.add(f"cos^2 is the border's slope{name}", law.alignment, exact.alignment)
@@ -79,18 +77,3 @@ def matrices(found: Deviations, *, overlap: float = 0.0) -> None:
         up, down = (theory.spectrum(kappa * math.exp(s), c, a).top for s in (h, -h))
         slope = math.log(up / down) / (2 * h)
         found.add("cos^2 is the slope of log lambda_1", theory.spectrum(kappa, c, a).alignment, slope)
-
-
-def refusals(found: Deviations) -> None:
-    """Arguments out of range, not finite, or at a crossing are refused; the ends of the ranges are not."""
-    refused = 0
-    calls: list[tuple[Callable[..., object], tuple[float, ...]]]
-    calls = [(theory.spectrum, arguments) for arguments in ((-1e-9,), (math.inf,), (1, -1e-9), (1, math.nan))]
-    calls += [(theory.spectrum, (1, 0, 1.001)), (theory.spectrum, (1, 0, -0.001))]
-    calls += [(theory.imbalanced_spectrum, (1, side)) for side in (-1, 1)]
-    for function, arguments in calls:
-        try:
-            function(*arguments)
-        except ValueError:
-            refused += 1
-    found.add("arguments refused", refused, len(calls))

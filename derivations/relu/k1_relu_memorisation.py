@@ -24,7 +24,6 @@ from numsim.theory import (
     relu_test_error,
 )
 
-from ..identities.roundoff import unless_given
 from .relu_runs import Setting, active_shares, draw_relu, experiment_of, misread_share, train_relu
 
 if TYPE_CHECKING:
@@ -342,13 +341,6 @@ def check(
         found = misread_share(x, inverse, m, other, initial)
         name = f"misread share by quadrature, x = {x:g}, v = {inverse - 1 + initial:g}, ratio {other:g}"
         comparisons.append(equals(name, closed, found, order=1e-3))
-    speed = {"active": 0.5, "samples": 5, "filters": 3, "learning_rate": 0.1, "noise_norm": 2.0}
-    comparisons.append(unless_given(memorisation_speed, speed, output_scale=1.0))
-    error = {"signal": 1.0, "inverse": 1.5, "filters": 5}
-    rest = {"flip_probability": 0.0, "other": 1.0, "initial": 0.0}
-    comparisons.append(unless_given(relu_test_error, error, **rest))
-    average = {"signal": 1.0, "samples": 4, "inverse": 1.5, "filters": 5, "flip_probability": 0.1}
-    comparisons.append(unless_given(relu_mean_error, average, initial=0.0, balanced=True))
     drawn_errors = [(s.signal, _mean_error(s, seeds)) for s in CURVE.values()]
     data = {
         "steps": np.array([(c.predicted, c.measured) for c in comparisons if c.name.startswith("steps")]),

@@ -28,7 +28,6 @@ from numsim.theory import (
     time_to_loss,
 )
 
-from ..identities.roundoff import unless_given
 from .direct_training import Trained, drawn_successes, outcome_ratios
 from .label_ladders import aligned_exponent, direct_exponent, finetuning_exponents
 from .two_arms import both, finetuned, law, long, predicted_ratio, ruled_ratio, tossed, two_stage
@@ -95,8 +94,10 @@ def _headline(
         expected.append(fit.steps)
         losses.append(arm.test.loss / learned_test_loss(margins * fit.margins))
     if len(steps) > 2:
+        # The law holds run by run; against a mean, the scatter that a wrong law makes would excuse it.
+        farthest, two = max(steps, key=lambda ratio: abs(ratio - 1)), 2 / float(np.mean(expected))
         comparisons += [
-            equals("fine-tuning: steps over S2 (11)", 1.0, steps, order=2 / float(np.mean(expected))),
+            equals("fine-tuning: steps over S2 (11), farthest", 1.0, farthest, order=two),
             equals("fine-tuning: test loss over S2 (13)", 1.0, losses, order=5e-3),
         ]
     data = {
@@ -206,13 +207,9 @@ def _elsewhere(trials: Trials, scaled: bool, surer: float) -> list[Comparison]:
         learned = drawn_successes(trials.rng, strength, counts, filters, q, draws)
         name = f"networks that learn at a strength of S2 (9), q = {q:g}"
         comparisons.append(frequency(name, probability + surer, learned, draws))
-    rest = {"growth": 0.1, "threshold": 0.3}
     return [
         *comparisons,
         equals("strength, q = 4", 0.04 * 9.0, finetuning_strength(0.2, 3.0, 4.0), order=1e-12),
-        unless_given(critical_strength, {"counts": (6, 6), "filters": 6, "q": 3.0}, probability=0.5),
-        unless_given(linear_end_ratio, {"kappa": 2.0, **where}, **rest),
-        unless_given(end_to_end_boundary, {"counts": (6, 6), "q": 3.0, **where}, **rest),
     ]
 
 

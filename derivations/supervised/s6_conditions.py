@@ -17,7 +17,7 @@ from numsim.theory.powers import power
 
 from .broken_conditions import cross_talk, rescaled_run, top_pair, views
 from .condition_table import BASE, SETTING, Exponents, log_differences, required_exponents, row_key, table
-from .default_settings import EXACT, resolved, scales, stability, step_sizes
+from .default_settings import EXACT, scales, stability
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -216,7 +216,7 @@ def check(
     comparisons = _pretraining(seeds, slack, growing, default)
     for q in (2.5, 3.0, 6.0, 1.0):
         comparisons += _exponents(q, n_more, m_floor)
-    comparisons += [*_values(n_more, largest), *_invariance(seeds[0], same_step), *step_sizes(), resolved()]
+    comparisons += [*_values(n_more, largest), *_invariance(seeds[0], same_step)]
     comparisons += [
         *_linear_stage(seeds, similar),
         *stability(seeds[: trials.pick(4, 40)], seeds),
