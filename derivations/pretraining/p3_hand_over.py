@@ -48,8 +48,7 @@ def _averages(
     e, instance = instance_of(seed, kappa, samples=n, overlap=overlap, pretraining=rate)
     modes = linear_modes(kappa, n, overlap)
     law: dict[str, Any] = {"growth": unit * modes[0].eigenvalue, "alignment": modes[0].alignment}
-    law |= {"unit": unit, "overlap": overlap, "samples": n}
-    law |= {} if energy == 1 else {"initial_overlap": energy}  # 1 unless given
+    law |= {"unit": unit, "overlap": overlap, "samples": n, "initial_overlap": energy}
     sigma_0, sigma_p = 0.3, 1.7
     measured = average_run(e, instance, steps, dim, energy)
     expected = np.zeros(len(measured.eigenvalues))
@@ -181,7 +180,6 @@ def _in_units() -> Comparison:
 def _fresh_ratio(e: Resolved, run: FreshRun, steps: int) -> float:
     """Measured R_T over P3 (18)."""
     norm, sigma_p = math.sqrt(_KAPPA / _SAMPLES * run.dim), 1.7
-    average = {} if run.overlap == 1 else {"initial_overlap": run.overlap}
     predicted = fresh_handover_ratio(
         growth=run.top,
         alignment=run.alignment,
@@ -192,7 +190,7 @@ def _fresh_ratio(e: Resolved, run: FreshRun, steps: int) -> float:
         dim=run.dim,
         signal_norm=sigma_p * norm,
         sigma_p=sigma_p,
-        **average,
+        initial_overlap=run.overlap,
     )
     return float(run.ratio * norm / predicted)
 
