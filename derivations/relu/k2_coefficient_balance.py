@@ -127,10 +127,10 @@ def _ratios(seeds: list[int], q: float, elastic: bool) -> list[Comparison]:
         draws = np.array([ratios[k] for ratios, _, _ in runs]) - expected + mean
         found.append(equals(f"largest l'_i / l'_k at step {step}", mean, draws, order=1 / step))
     bounds = np.array([derivative_bound(c) if elastic else c.max() / c.min() for c in speeds])
-    most = np.array([largest for _, _, largest in runs]) - bounds + bounds.mean()
-    found.append(
-        equals("largest l'_i / l'_k of the whole run", float(bounds.mean()), most, order=RACED.rate / 200)
-    )
+    # A run now and then is far off; its scatter would excuse a wrong bound, and the median does not see it.
+    over = float(np.median([largest for _, _, largest in runs] - bounds))
+    mean = float(bounds.mean())
+    found.append(equals("largest l'_i / l'_k of the whole run", mean, mean + over, order=RACED.rate / 200))
     return found
 
 

@@ -100,7 +100,7 @@ def finetuning_exponents(trials: Trials, fixed: float, falling: float) -> list[C
         (f"s_0 = {_FIXED:g}", fixed, [_FIXED for _ in snrs]),
         (f"s_0 = {_FALLING:g} SNR^2", falling, [_FALLING * snr**2 for snr in snrs]),
     ):
-        seeds = list(trials.seeds(36, 60))
+        seeds = list(trials.seeds(40, 60))
         found, expected = [], []
         for n0, snr, scale in zip(sizes, snrs, scales, strict=True):
             rungs = [two_stage(4.0, n0=n0, n=n, scale=scale, eps=0.2 / n) for n in _LABELS]
@@ -115,7 +115,7 @@ def finetuning_exponents(trials: Trials, fixed: float, falling: float) -> list[C
             finite = 0.0
         name = f"fine-tuning: n* over SNR, q = 3, {words}"
         order = finite + 2 * _RATIO_ORDER / math.log(snrs[0] / snrs[-1])
-        comparisons.append(slope(name, predicted, snrs, np.array(found), absolute=order, resolution=0.75))
+        comparisons.append(slope(name, predicted, snrs, np.array(found), absolute=order, resolution=1.0))
     return comparisons
 
 
