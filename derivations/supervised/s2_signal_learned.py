@@ -264,7 +264,7 @@ def check(
 ) -> Outcome:
     """The theorem's conclusion, and runs against their starts by S2 (7) to (15).
 
-    snr_factor multiplies SNR (0.63: n SNR^q is smaller by 4); power is added to q in the clocks, exponent to
+    snr_factor multiplies SNR (0.5: n SNR^q is smaller by 8); power is added to q in the clocks, exponent to
     the q of SNR^q in the laws; stepped = False reads the clocks as in the flow; bound : on the test loss, in
     units of (14); rule : the b_0 that calls outcomes, "max" in place of the power mean; symmetric : whether
     one of 2m Gaussians is the largest and below 0 with probability 4^-m, in (9) and (12) of one sample;
@@ -346,7 +346,7 @@ CLAIM = Claim(
     ),
     check=check,
     controls={
-        "n SNR^q smaller by 4": {"snr_factor": 0.63},
+        "n SNR^q smaller by 8": {"snr_factor": 0.5},
         "test loss at most eps": {"bound": 1 / 6},
         "maximum in place of the power mean of b_0": {"rule": "max"},
         "two Gaussians of which one is never below 0": {"symmetric": False},

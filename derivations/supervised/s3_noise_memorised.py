@@ -170,11 +170,11 @@ def _compared(name: str, tables: list[dict[str, _Pair]]) -> list[Comparison]:
     comparisons = []
     for quantity, order in _ORDERS.items():
         pairs = np.array([table[quantity] for table in tables])
-        predicted = float(np.mean(pairs[:, 0]))
+        predicted, size = float(np.mean(pairs[:, 0])), float(np.mean(np.abs(pairs[:, 0])))
         draws = predicted + pairs[:, 1] - pairs[:, 0]
-        comparisons.append(
-            equals(f"{quantity}, {name}", predicted, draws, order=order + float(np.mean(pairs[:, 2])))
-        )
+        # Relative to the size of what is averaged: terms of either sign may cancel.
+        absolute = (order + float(np.mean(pairs[:, 2]))) * size
+        comparisons.append(equals(f"{quantity}, {name}", predicted, draws, absolute=absolute))
     return comparisons
 
 
