@@ -265,11 +265,12 @@ def check(
 ) -> Outcome:
     """Both arms of the headline, exponents, the end-to-end boundary and the last iterate: S5 (1) to (11).
 
-    shrink divides n0 SNR^2, louder multiplies the SNR of direct training in the headline; threshold is where (8) takes its linear stage to end; power is added to q in
-    S2 (11), margins multiplies the margins in S2 (13); exponent is added to q in that of direct training;
-    fixed and falling are the exponents of fine-tuning's labels at fixed and falling sigma_0, unlabelled and
-    aligned those of the alignment and n0 SNR^2 where it is 1/2; bulk, stronger, rule : as for ``_boundary``,
-    scaled, surer : for ``_elsewhere``, missing : for ``_tossed``.
+    shrink divides n0 SNR^2, louder multiplies the SNR of direct training in the headline; threshold is where
+    (8) takes its linear stage to end; power is added to q in S2 (11), margins multiplies the margins in
+    S2 (13); exponent is added to q in that of direct training; fixed and falling are the exponents of
+    fine-tuning's labels at fixed and falling sigma_0, unlabelled and aligned those of the alignment and
+    n0 SNR^2 where it is 1/2; bulk, stronger, rule : as for ``_boundary``, scaled, surer : for ``_elsewhere``,
+    missing : for ``_tossed``.
     """
     headline, data = _headline(trials, shrink, louder, threshold, power, margins)
     found = Outcome(headline, len(data["simclr"]), data)
