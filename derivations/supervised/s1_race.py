@@ -272,7 +272,7 @@ def check(
     error in a_0^(q-2) and in the step size; share : the default step's of the stability limit.
     """
     reading = _Reading(counted, typical, power, factor, lost, slack, memorised, stepped, more)
-    contests = [contest(seed) for seed in trials.seeds(30, 1000)]
+    contests = [contest(seed) for seed in trials.seeds(80, 1000)]
     duels = {
         kind: [duel(seed, kind) for seed in trials.seeds(quick, full)]
         for kind, quick, full in (("signal", 10, 100), ("noise", 10, 100), ("delayed", 8, 100))
