@@ -154,12 +154,18 @@ def test_a_report(call: Any, tmp_path: Path) -> None:
 
 
 def test_interrupted_it_prints_what_it_has(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(_CLAIM)
+    done = tmp_path / "done"  # written by the last that the first claim computes, its control
+    telling = _CLAIM.replace("    return", f"    factor > 1 and open({str(done)!r}, 'w').close()\n    return")
+    (tmp_path / "mine.py").write_text(telling)
     endless = _CLAIM.replace("wait=False", "wait=True").replace('"X1"', '"X2"')
     (tmp_path / "endless.py").write_text(endless)
     command = [sys.executable, "-m", "numsim", "verify", "mine.py", "endless.py", "--json"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
-        time.sleep(8)
+        for _ in range(600):
+            if done.exists():
+                break
+            time.sleep(0.1)
+        time.sleep(3)  # until its evidence has come
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=30)
     assert running.returncode == cli.INTERRUPTED
