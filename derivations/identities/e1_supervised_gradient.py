@@ -9,22 +9,22 @@ import numpy as np
 import numpy.typing as npt
 
 from numsim import logistic_loss
-from numsim.claims import Claim, Evidence, Outcome, Trials, equals
+from numsim.claims import Claim, Outcome, Trials, equals
 from numsim.descent import reference
 from numsim.descent.network import forward
 from numsim.descent.supervised import train_dictionary
 from numsim.models.signal_noise import Labelled, signal_noise_dictionary
 
+from .quotient_figure import STEPS, figure
 from .roundoff import Deviations, complex_gradient, difference_quotient
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 Floats = npt.NDArray[np.float64]
 
 _EXACT = 1e-11  # a few hundred sums and powers up to 20 of numbers of order 1: below 1e-13 in practice
 _QUOTIENT = 1e-6  # h^2 L'''/6 + eps L/h at h = 1e-5 (note, Check)
-_STEPS = np.geomspace(1e-9, 1e-1, 17)  # of the difference quotient, for the figure
 
 
 class _Task(NamedTuple):
@@ -201,7 +201,7 @@ def check(trials: Trials, *, flips: bool = True, power: float = 0.0, slope: floa
             / exact
             - 1
         )
-        for h in _STEPS
+        for h in STEPS
     ]
     formula = _formula(case, 3.0, flips=flips, power=power)
     shown = equals(
@@ -218,28 +218,6 @@ def check(trials: Trials, *, flips: bool = True, power: float = 0.0, slope: floa
         comparisons += found.compared(_EXACT, quotient=_QUOTIENT)
         comparisons.append(equals("descents that end where they should", expected, right))
     return Outcome(comparisons, repeats, {"errors": np.array(errors), "exact": exact})
-
-
-def figure(evidence: Evidence) -> Figure:
-    """Difference quotients of the loss against the gradient: error h^2, then round-off; a control's error."""
-    from numsim.shown.claim_figures import CONTROL, PREDICTED, measured_points, panels
-
-    drawn, (axes,) = panels()
-    errors = evidence.outcome.data["errors"]
-    axes.loglog(
-        _STEPS,
-        errors[-5] / _STEPS[-5] ** 2 * _STEPS**2,
-        **{**PREDICTED, "label": r"predicted: $\propto h^2$"},
-    )
-    measured_points(axes, _STEPS, np.maximum(errors, 1e-17))
-    for control in evidence.controls[:1]:
-        shown = control.outcome.comparisons[0]
-        axes.axhline(
-            abs(shown.measured / shown.predicted - 1), **{**CONTROL, "label": f"control: {control.words}"}
-        )
-    axes.set(xlabel="step $h$ of the difference quotient", ylabel="relative error", ylim=(1e-13, 10))
-    axes.legend()
-    return drawn
 
 
 CLAIM = Claim(

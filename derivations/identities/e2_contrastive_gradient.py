@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from numsim import info_nce, power_matrix, pretrain
-from numsim.claims import Claim, Evidence, Outcome, Trials, equals
+from numsim.claims import Claim, Outcome, Trials, equals
 from numsim.descent import reference
 
+from .quotient_figure import STEPS, figure
 from .roundoff import Deviations, complex_gradient, difference_quotient
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 Floats = npt.NDArray[np.float64]
 
@@ -24,7 +25,6 @@ _EXACT = 1e-11
 _QUOTIENT = 1e-6  # h^2 L'''/6 + eps L/h at h = 1e-5 (note, Check)
 _SMALL = 1e-8  # relative correction of A: a few times max |s|/tau, below 1e-10 there
 _SAMPLES = 20
-_STEPS = np.geomspace(1e-9, 1e-1, 17)  # of the difference quotient, for the figure
 _SIZES = (1e-3, 0.34, 0.35, 5.0, 60.0, 299.0, 301.0, 900.0, 4e3, 1e4)
 """Largest |s|/tau: both sides of where the exponential is reduced, and of where rows are shifted."""
 
@@ -138,7 +138,7 @@ def check(trials: Trials, *, positive: float = 1.0, shared: bool = True, slope: 
     along = gradient / np.linalg.norm(gradient)
     exact = reference.info_nce_loss(W + 1e-30j * along, z, z_aug).imag / 1e-30
     ours = partial(_loss, z=z, z_aug=z_aug)
-    errors = [abs(difference_quotient(ours, W, along, h) / exact - 1) for h in _STEPS]
+    errors = [abs(difference_quotient(ours, W, along, h) / exact - 1) for h in STEPS]
     written, found = Deviations(), Deviations()
     written.add("formula of the gradient", gradient, formula)
     shown = equals(
@@ -155,28 +155,6 @@ def check(trials: Trials, *, positive: float = 1.0, shared: bool = True, slope: 
         comparisons += found.compared(_EXACT, quotient=_QUOTIENT, small=_SMALL)
         comparisons.append(equals("descents that end where they should", expected, right))
     return Outcome(comparisons, repeats, {"errors": np.array(errors), "exact": exact})
-
-
-def figure(evidence: Evidence) -> Figure:
-    """Difference quotients of the loss against the gradient: error h^2, then round-off; a control's error."""
-    from numsim.shown.claim_figures import CONTROL, PREDICTED, measured_points, panels
-
-    drawn, (axes,) = panels()
-    errors = evidence.outcome.data["errors"]
-    axes.loglog(
-        _STEPS,
-        errors[-5] / _STEPS[-5] ** 2 * _STEPS**2,
-        **{**PREDICTED, "label": r"predicted: $\propto h^2$"},
-    )
-    measured_points(axes, _STEPS, np.maximum(errors, 1e-17))
-    for control in evidence.controls[:1]:
-        shown = control.outcome.comparisons[0]
-        axes.axhline(
-            abs(shown.measured / shown.predicted - 1), **{**CONTROL, "label": f"control: {control.words}"}
-        )
-    axes.set(xlabel="step $h$ of the difference quotient", ylabel="relative error", ylim=(1e-13, 10))
-    axes.legend()
-    return drawn
 
 
 CLAIM = Claim(
