@@ -17,21 +17,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import theory
+    from . import losses, theory
     from .claims.claim import Claim, Evidence
     from .claims.examination import verify
     from .config.errors import ConfigError
     from .config.experiment import Experiment
     from .config.sources import load
     from .descent.contrastive import info_nce
+    from .descent.nt_xent import nt_xent, spectral_loss
     from .descent.power_matrix import power_matrix
     from .descent.pretraining import pretrain
     from .descent.supervised import logistic_loss, train
     from .models.space import compress
     from .runs.draw import Instance, draw
     from .runs.ensembles import run_many
-    from .runs.result import Result, load_result
+    from .runs.result import Result
     from .runs.run import run
+    from .runs.saved import load_result
     from .sweeps.study import sweep
 
 __version__ = "0.1.0"
@@ -53,12 +55,15 @@ _HOMES = {
     "draw": "runs.draw",
     "info_nce": "descent.contrastive",
     "load": "config.sources",
-    "load_result": "runs.result",
+    "load_result": "runs.saved",
     "logistic_loss": "descent.supervised",
+    "losses": "",
+    "nt_xent": "descent.nt_xent",
     "power_matrix": "descent.power_matrix",
     "pretrain": "descent.pretraining",
     "run": "runs.run",
     "run_many": "runs.ensembles",
+    "spectral_loss": "descent.nt_xent",
     "sweep": "sweeps.study",
     "theory": "",
     "train": "descent.supervised",
@@ -78,10 +83,13 @@ __all__ = [
     "load",
     "load_result",
     "logistic_loss",
+    "losses",
+    "nt_xent",
     "power_matrix",
     "pretrain",
     "run",
     "run_many",
+    "spectral_loss",
     "sweep",
     "theory",
     "train",

@@ -118,7 +118,9 @@ def test_pretraining_is_the_reference_step_by_step(
     n = len(case.z)
     moves = [c[:, :n] @ case.z + c[:, n:] @ case.z_aug for c in run.recorded_coefficients]
     filters = [case.W + move for move in moves]
-    np.testing.assert_array_equal(filters[-1], W)
+    size = float(np.max(np.abs(case.W)) + max(np.max(np.abs(move)) for move in moves))
+    atol = tolerances.roundoff(2 * n * max_steps, size)  # samples far from the origin move W itself
+    np.testing.assert_allclose(filters[-1], W, rtol=0, atol=atol)
     assert_follows(run, filters, expected, disturbed)
 
 

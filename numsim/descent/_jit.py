@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 from numba.core import caching, cgutils
-from numba.extending import get_cython_function_address, intrinsic
+from numba.extending import get_cython_function_address, intrinsic, overload
 from numba.misc.appdirs import AppDirs
 
 Floats = npt.NDArray[np.float64]
@@ -56,6 +56,55 @@ def kernel(function: Function) -> Function:
         except RuntimeError as error:
             _warn(error)
     return compiled  # type: ignore[no-any-return]
+
+
+def uncached(compiled: Function) -> Function:
+    """The kernel once more, not kept on disk: for what calls code that no version here knows."""
+    if _interpreted:
+        return compiled
+    return numba.njit(**_OPTIONS)(compiled.py_func)  # type: ignore[attr-defined, no-any-return]
+
+
+def is_kernel(function: object) -> bool:
+    """Whether a function can be called by kernels: compiled, or any at all where all are interpreted."""
+    return callable(function) and (_interpreted or hasattr(function, "py_func"))
+
+
+class ByTask:
+    """One name for kernels that differ by the type of their second argument, a NamedTuple.
+
+    Kernels call ``ByTask(...).call(inner, task, *rest)``: compiled once for each type, the choice costs
+    nothing.
+    """
+
+    def __init__(self, arguments: int) -> None:
+        """A name without kernels yet, of two or three arguments."""
+        self._kernels: dict[type, Any] = {}
+        if arguments == 3:
+
+            def call(inner: Any, task: Any, rest: Any) -> Any:
+                return self._kernels[type(task)](inner, task, rest)
+
+            def choose(inner: Any, task: Any, rest: Any) -> Any:
+                chosen = self._kernels[task.instance_class]
+                return lambda inner, task, rest: chosen(inner, task, rest)
+
+        else:
+
+            def call(inner: Any, task: Any, rest: Any, last: Any) -> Any:  # type: ignore[misc]
+                return self._kernels[type(task)](inner, task, rest, last)
+
+            def choose(inner: Any, task: Any, rest: Any, last: Any) -> Any:  # type: ignore[misc]
+                chosen = self._kernels[task.instance_class]
+                return lambda inner, task, rest, last: chosen(inner, task, rest, last)
+
+        self.call: Any = call
+        if not _interpreted:
+            overload(call, strict=False)(choose)  # their annotations differ
+
+    def add(self, task: type, compiled: Any) -> None:
+        """The kernel for this type of task."""
+        self._kernels[task] = compiled
 
 
 _PACKAGE = Path(__file__).parents[1]

@@ -17,12 +17,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ..models.checks import finite, positive, real_array
+from ..models.checks import positive
 from ._kernels import similarity, softmax
 from .blocks import contrastive_buffers
+from .nt_xent import loss_gradient
 from .offset import info_nce_gradient, shifted
+from .views import checked_filters, checked_views
 
-__all__ = ["LINEAR_END", "checked_filters", "checked_views", "info_nce"]
+__all__ = ["LINEAR_END", "info_nce"]
 
 Floats = npt.NDArray[np.float64]
 LINEAR_END = 0.3
@@ -33,30 +35,13 @@ that keeps exact to round-off, and in a descent, whose steps then take up to twi
 R^2 eps is left up to 2e-13. Below, every bit is that of the formulas here."""
 
 
-def checked_views(z: npt.ArrayLike, z_aug: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """z and z~ as float64 (n0, D), or a ValueError that says what does not fit."""
-    z, z_aug = real_array("z", z), real_array("z_aug", z_aug)
-    if z.ndim != 2 or z_aug.shape != z.shape or len(z) == 0:
-        raise ValueError(
-            f"z has shape {z.shape} and z_aug {z_aug.shape}, expected the same (n0, D) for both, n0 >= 1: "
-            "row i of z_aug is the augmented view of row i of z"
-        )
-    finite("z", z)
-    finite("z_aug", z_aug)
-    return z, z_aug
-
-
-def checked_filters(W: npt.ArrayLike, width: int) -> Floats:
-    """W as float64 (M, width), or a ValueError that says what does not fit."""
-    W = real_array("W", W)
-    if W.ndim != 2 or W.shape[1] != width or len(W) == 0:
-        raise ValueError(f"W has shape {W.shape}, expected (M, {width}): one filter a row, as wide as z")
-    finite("W", W)
-    return W
-
-
 def info_nce(
-    W: npt.ArrayLike, z: npt.ArrayLike, z_aug: npt.ArrayLike, *, temperature: float = 1.0
+    W: npt.ArrayLike,
+    z: npt.ArrayLike,
+    z_aug: npt.ArrayLike,
+    *,
+    temperature: float = 1.0,
+    normalised: bool = False,
 ) -> tuple[float, Floats]:
     """InfoNCE loss (1) of the linear CNN and its gradient (2).
 
@@ -65,16 +50,17 @@ def info_nce(
     W : (M, D) filters.
     z, z_aug : (n0, D) patch sums and their augmented views; negatives are the un-augmented z_i'.
     temperature : tau > 0.
+    normalised : whether features are divided by their length, nt_xent.py (3).
 
     Returns
     -------
-    loss : float; log n0 at W = 0.
+    loss : float; log n0 at W = 0, or where all unit features are equal.
     grad : (M, D).
 
     Raises
     ------
     ValueError : shapes that do not fit, NaN or infinite entries, temperature <= 0, similarities beyond
-        float64.
+        float64, a feature of length 0 that would be normalised.
 
     Source: derivations/model.md (6) and (8). Stable for similarities of any size; samples far from the origin
     cost no digits (offset.py), beyond an offset of about 1e16 times their spread they no longer differ.
@@ -82,6 +68,8 @@ def info_nce(
     z, z_aug = checked_views(z, z_aug)
     W = checked_filters(W, z.shape[1])
     temperature = positive("temperature", temperature)
+    if normalised:
+        return loss_gradient("info_nce", W, z, z_aug, temperature, True)
     loss, grad = _info_nce(W, z, z_aug, temperature)
     if not (np.isfinite(loss) and np.isfinite(grad).all()):
         raise ValueError("similarities <F(z_i), F(z_i')> exceed the range of float64: scale W or z down")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +17,12 @@ import numpy.typing as npt
 from ..models.checks import whole
 from ._kernels import descent
 
-__all__ = ["EXPLANATIONS", "NON_FINITE", "STATUSES", "Descent", "Progress", "descend"]
+__all__ = ["EXPLANATIONS", "NON_FINITE", "STATUSES", "Descent", "Observe", "Progress", "descend"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Progress = Callable[[int, float], None]
+Observe = tuple[int, Callable[[int, Floats], None]]
 
 STATUSES = ("linear_end", "target_loss", "max_steps", "non_finite")
 """How a stage ended, in the order of the kernels' codes."""
@@ -36,6 +38,7 @@ EXPLANATIONS = {
 """The statuses in words, with what to change where that helps."""
 
 WORK_BETWEEN_PAUSES = 2e9  # multiplications: about 0.1 s
+MOST_SEEN = 4096  # entries of a step: more would be a Gram matrix of 134 MB
 WORK_OF_A_STEP = 1e4  # what a step costs beside its product with the Gram matrix, in the same unit
 _RECORD_ROWS = 200
 _RECORD_BYTES = 64e6
@@ -48,7 +51,8 @@ class Descent:
     status : one of STATUSES; steps : taken; loss : of the last iterate.
     inner, coefficients : (M, K) of the last iterate.
     recorded_steps, recorded_losses : (R,); recorded_coefficients : (R, M, K), evenly spaced, with the
-    first and (unless it was not finite) the last iterate.
+    first and (unless it was not finite) the last iterate. initial, recorded_initial (R,) : the factor of the
+    first iterate's filters, 1 without weight decay.
     """
 
     status: str
@@ -59,6 +63,8 @@ class Descent:
     recorded_steps: Integers
     recorded_losses: Floats
     recorded_coefficients: Floats
+    recorded_initial: Floats
+    initial: float = 1.0
 
     @property
     def explanation(self) -> str:
@@ -74,7 +80,8 @@ class Descent:
             return np.full_like(start, np.nan)
         ends = accumulate(len(part) for part in vectors)
         parts = zip(vectors, ends, strict=True)
-        return start + sum(self.coefficients[:, end - len(part) : end] @ part for part, end in parts)
+        first = start if self.initial == 1.0 else self.initial * start
+        return first + sum(self.coefficients[:, end - len(part) : end] @ part for part, end in parts)
 
 
 def descend(
@@ -85,11 +92,15 @@ def descend(
     threshold: float,
     record: int | None = None,
     progress: Progress | None = None,
+    epoch: int = 1,
+    span: int | None = None,
+    observe: tuple[int, Callable[[descent.State], None]] | None = None,
 ) -> Descent:
     """Run ``loop`` from inner products (M, K) until a limit.
 
     record : how many states to keep at most; None: up to 200 in up to 64 MB. As many as max_steps + 1
-    keeps all.
+    keeps all. epoch : steps after which states may be kept; span : steps between pauses at most; observe :
+    (every, callback), called with the state every so many steps, the first and the last included.
     """
     filters, entries = inner.shape
     max_steps = whole("max_steps", max_steps)
@@ -97,11 +108,41 @@ def descend(
         record = int(np.clip(_RECORD_BYTES / (8 * filters * entries), 2, _RECORD_ROWS))
     rows = max(2, min(whole("record", record), max_steps + 1))
     # Where only max_steps ends the loop, the stride at which all states fit is known: none is kept in vain.
-    stride = 1 if threshold > 0 else 2 ** (max_steps // rows).bit_length()
-    found = _descend(loop, inner, max_steps, threshold, rows, stride, progress)
+    stride = 1 if threshold > 0 else 2 ** (max_steps // epoch // rows).bit_length()
+    span = min(span or max_steps + 1, int(max(1, WORK_BETWEEN_PAUSES / _work(*inner.shape))))
+    pauses = Pauses(span, progress, observe)
+    found = _descend(loop, inner, max_steps, threshold, rows, stride, pauses)
     if found.status == NON_FINITE and stride > 1:  # it ended early after all
-        found = _descend(loop, inner, max_steps, threshold, rows, 1, progress)
+        found = _descend(loop, inner, max_steps, threshold, rows, 1, pauses)
     return found
+
+
+def _work(filters: int, entries: int) -> float:
+    """Multiplications of a step, or as long as they take."""
+    return filters * entries * min(entries, MOST_SEEN) + WORK_OF_A_STEP
+
+
+class Pauses(NamedTuple):
+    """Where a loop returns to Python, and what is done there."""
+
+    span: int
+    progress: Progress | None
+    observe: tuple[int, Callable[[descent.State], None]] | None
+
+    def next(self, step: int) -> int:
+        """The step of the next pause."""
+        if self.observe is None:
+            return step + self.span
+        every = self.observe[0]
+        return min(step + self.span, (step // every + 1) * every)
+
+    def at(self, state: descent.State, *, last: bool = False) -> None:
+        """Tell those who look."""
+        step = int(state.clock[0])
+        if self.progress is not None and step:
+            self.progress(step, float(state.loss[0]))
+        if self.observe is not None and (last or step % self.observe[0] == 0):
+            self.observe[1](state)
 
 
 def _descend(
@@ -111,7 +152,7 @@ def _descend(
     threshold: float,
     rows: int,
     stride: int,
-    progress: Progress | None,
+    pauses: Pauses,
 ) -> Descent:
     """The same with so many rows for states, kept every ``stride`` steps or more."""
     filters, entries = inner.shape
@@ -119,23 +160,25 @@ def _descend(
     states, losses = np.empty((rows + 1, filters, entries)), np.empty(rows + 1)
     steps = np.empty(rows + 1, dtype=np.int64)
     cursor = np.array([0, stride], dtype=np.int64)
-    recorder = descent.Recorder(states[:rows], losses[:rows], steps[:rows], cursor)
+    initial = np.ones(rows + 1)
+    recorder = descent.Recorder(states[:rows], losses[:rows], steps[:rows], cursor, initial[:rows])
     state = descent.State(
         np.array(inner, order="C"),
         np.zeros((filters, entries)),
         np.zeros(1, dtype=np.int64),
         np.zeros(1),
     )
-    span = int(max(1, WORK_BETWEEN_PAUSES / (filters * entries * entries + WORK_OF_A_STEP)))
     code = descent.PAUSED
+    if pauses.observe is not None:
+        pauses.at(state)
     while code == descent.PAUSED:
-        pause = int(state.clock[0]) + span
+        pause = pauses.next(int(state.clock[0]))
         code = loop(state, descent.Limits(max_steps, float(threshold), pause), recorder)
-        if progress is not None:
-            progress(int(state.clock[0]), float(state.loss[0]))
+        pauses.at(state, last=code not in (descent.PAUSED, descent.NON_FINITE))
     kept, last, loss = int(cursor[0]), int(state.clock[0]), float(state.loss[0])
     if code != descent.NON_FINITE and steps[kept - 1] != last:
         steps[kept], losses[kept], states[kept] = last, loss, state.coefficients
+        initial[kept] = getattr(loop, "initial", 1.0)
         kept += 1
-    recorded = (steps[:kept], losses[:kept], states[:kept])
+    recorded = (steps[:kept], losses[:kept], states[:kept], initial[:kept])
     return Descent(STATUSES[code], last, loss, state.inner, state.coefficients, *recorded)

@@ -16,11 +16,16 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..models.mixture import Mixture
 from ..models.space import lower_factor
 from ..models.streams import lanes
 from ._kernels.readout import LANES, Readout, sample_sums
+from ._kernels.supervised import Activation
+from ._kernels.table_readout import TableReadout, table_sums
+from .losses import Loss, Samples, Settings, register
+from .network import ACTIVATIONS
 
-__all__ = ["TestResult", "evaluate", "evaluate_stack"]
+__all__ = ["TableTest", "TestResult", "evaluate", "evaluate_stack", "evaluate_table", "own_test_loss"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -120,3 +125,125 @@ def _mean_and_error(total: Floats, squares: Floats, count: int) -> tuple[Floats,
     variance = np.maximum(squares / count - mean**2, 0.0)
     error: Floats = np.sqrt(variance / max(count - 1, 1))
     return mean, error
+
+
+class TableTest(NamedTuple):
+    """Means over a mixture's test distribution, and by cluster (C,); standard errors of the draws."""
+
+    loss: float
+    loss_se: float
+    error: float
+    error_se: float
+    loss_by_cluster: Floats
+    error_by_cluster: Floats
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def evaluate_table(
+    W: Floats,
+    signals: Floats,
+    bias: Floats | None,
+    mixture: Mixture,
+    *,
+    q: float,
+    activation: str = "relu",
+    slope: float = 0.1,
+    width: float = 1.0,
+    output_scale: float = 1.0,
+    loss: str = "logistic",
+    samples: int,
+    rng: np.random.Generator,
+) -> TableTest:
+    """Test loss and error on a mixture from ``samples`` noise draws, each seen with every cluster.
+
+    Parameters
+    ----------
+    W : (2, m, D) filters; signals : (S, D) mu_s; bias : (2, m) or None; mixture : of the test data.
+    q, activation, slope, width, output_scale : the network's; loss : "logistic" or "squared".
+
+    A cluster's label flips are averaged over. The mean over clusters, by weight, has the standard error of
+    its values over noise draws; an output of 0 is half an error.
+    """
+    flat = W.reshape(-1, W.shape[2])
+    along = flat @ signals.T
+    across = flat
+    if mixture.projected and mixture.rank:
+        across = flat.copy()
+        axes = mixture.directions.shape[1]
+        across[:, :axes] = 0.0
+    patches, distinct = _distinct(mixture)
+    sigma = Activation(ACTIVATIONS.index(activation), float(q), slope, width)
+    readout = TableReadout(
+        factor=np.ascontiguousarray(lower_factor(across)),
+        bias=np.zeros(len(flat)) if bias is None else bias.reshape(-1),
+        reach=np.ascontiguousarray(distinct[:, : len(signals)] @ along.T),
+        noises=np.ascontiguousarray(distinct[:, len(signals) :] * mixture.scales),
+        patches=patches,
+        labels=mixture.labels,
+        weights=mixture.weights,
+        flips=mixture.flips,
+        activation=sigma,
+        scale=output_scale / W.shape[1],
+        squared=loss == "squared",
+    )
+    by_cluster, sums = table_sums(readout, samples, lanes([rng], LANES)[0])
+    loss_mean, loss_se = _mean_and_error(sums[:1], sums[1:2], samples)
+    error, error_se = _mean_and_error(sums[2:3], sums[3:4], samples)
+    flipped = float(mixture.weights @ mixture.flips)
+    numbers = (
+        float(sums[4] + loss_mean[0]),
+        float(loss_se[0]),
+        flipped + float(error[0]),
+        float(error_se[0]),
+    )
+    errors = mixture.flips + (1 - 2 * mixture.flips) * (by_cluster[1] / samples)
+    return TableTest(*numbers, by_cluster[0] / samples, errors)
+
+
+def own_test_loss(
+    W: Floats,
+    signals: Floats,
+    bias: Floats | None,
+    mixture: Mixture,
+    loss: Loss,
+    settings: Settings,
+    *,
+    samples: int,
+    rng: np.random.Generator,
+) -> tuple[float, float, Floats]:
+    """Test loss of a user's own loss: mean, standard error, and by cluster (C,).
+
+    From ``samples`` noise draws, each seen with every cluster and both labels; for the rest see
+    ``evaluate_table``.
+    """
+    flat = W.reshape(-1, W.shape[2])
+    across = flat.copy()
+    if mixture.projected:
+        across[:, : mixture.rank] = 0.0
+    factor = lower_factor(across)
+    patches, distinct = _distinct(mixture)
+    reach = distinct[:, : len(signals)] @ (flat @ signals.T).T
+    reach = reach + (0.0 if bias is None else bias.reshape(-1))
+    noise = rng.standard_normal((samples, len(mixture.noises), factor.shape[1])) @ factor.T
+    inner = reach + np.einsum("qv,v,nvr->nqr", distinct[:, len(signals) :], mixture.scales, noise)
+    values = np.empty((samples, len(mixture.labels)))
+    own, out = np.ones(1), np.zeros((len(flat), patches.shape[1]))
+    order = np.arange(patches.shape[1], dtype=np.int64)[None]
+    task = register(loss, loss.task(settings, Samples(own, order, patches.shape[1])))
+    for c, (label, flip) in enumerate(zip(mixture.labels, mixture.flips, strict=True)):
+        for i in range(samples):
+            R = np.ascontiguousarray(inner[i, patches[c]].T)
+            own[0] = label
+            values[i, c] = (1 - flip) * loss.increments(R, task, out)
+            if flip:
+                own[0] = -label
+                values[i, c] += flip * loss.increments(R, task, out)
+    means = values @ mixture.weights
+    return float(means.mean()), float(means.std() / np.sqrt(samples)), values.mean(axis=0)
+
+
+def _distinct(mixture: Mixture) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Patches (C, P) as indices into the distinct ones (Q, S + N)."""
+    both = np.concatenate([mixture.on_signals, mixture.on_noises], axis=2)
+    rows, index = np.unique(both.reshape(-1, both.shape[2]), axis=0, return_inverse=True)
+    return index.reshape(both.shape[:2]).astype(np.int64), rows

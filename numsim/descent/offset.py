@@ -148,7 +148,7 @@ class ShiftedDescent:
             if not (loss < similarity.MEANINGLESS and bound < similarity.MEANINGLESS):
                 return descent.NON_FINITE
             if state.clock[0] % recorder.cursor[1] == 0:
-                descent.record(recorder, int(state.clock[0]), loss, state.coefficients)
+                descent.record(recorder, int(state.clock[0]), int(state.clock[0]), loss, 1.0, state)
             if self._ended(state.inner, limits.threshold):
                 return descent.LINEAR_END
             if state.clock[0] >= limits.max_steps:

@@ -8,8 +8,9 @@ import numpy.typing as npt
 from ..models.checks import positive
 from ..models.streams import fixed
 from . import offset
-from .contrastive import FAR, VERY_FAR, checked_views
+from .contrastive import FAR, VERY_FAR
 from .offset import shifted
+from .views import checked_views
 
 __all__ = ["power_matrix", "top_eigenpairs"]
 

@@ -1,16 +1,18 @@
-"""Supervised training of the two-layer CNN: logistic loss, its gradient, the dynamics.
+"""Supervised training of the two-layer CNN: its loss, the gradient, the dynamics by any rule.
 
     L = (1/n) sum_i log(1 + exp(-y_i f_i)),   f of network.py,                                       (1)
     dL/dw_jr = -(j s/(n m)) sum_i y_i g_i sum_p sigma'(<w_jr, x_i^(p)>) x_i^(p),                     (2)
 
 g_i = 1/(1 + exp(y_i f_i)) = -l'_i, s the output scale, sigma'(z) = q max(0, z)^(q-1) and sigma'(0) = 0.
-With the patches y mu and xi this is derivations/model.md (7) (Cao et al. 2022, Lemma 4.1 states it for clean
-labels; with flips the observed label multiplies both patches' terms).
+Other losses (losses.py) have another y_i g_i, minus the derivative by f_i, other activations (network.py)
+another sigma'. With the patches y mu and xi this is derivations/model.md (7) (Cao et al. 2022, Lemma 4.1
+states it for clean labels; with flips the observed label multiplies both patches' terms).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +20,13 @@ import numpy.typing as npt
 from ..models.checks import finite, non_negative, number, positive, real_array
 from ..models.dictionary import PatchDictionary, dense_dictionary
 from ._kernels import descent
-from ._kernels import supervised as kernels
+from ._kernels import loop as kernels
 from .blas import blas_threads
-from .driver import Descent, Progress, descend
+from .driver import Descent, Observe, Progress, descend
+from .forms import Loop, PlainLoop
+from .losses import LOSSES, Loss, Samples, Settings, loss_named, register
+from .network import ACTIVATIONS
+from .rules import PLAIN, Rule
 
 __all__ = ["checked_samples", "logistic_loss", "train"]
 
@@ -62,27 +68,39 @@ def _checked_power(q: float) -> float:
     return number("q", q, lambda x: x >= 1, "a finite number >= 1 (1 is ReLU)")
 
 
-def _buffers(filters: int, entries: int, samples: int) -> kernels.SupervisedBuffers:
-    slope, increments = np.empty((2, filters, entries))
-    output, pull = np.empty((2, entries))
-    return kernels.SupervisedBuffers(slope, increments, output, pull, np.empty((3, samples)))
-
-
-def _task(dictionary: PatchDictionary, filters: int, q: float, output_scale: float) -> kernels.LabelledTask:
-    return kernels.LabelledTask(dictionary.labels, dictionary.patches, float(q), output_scale / filters)
+def checked_settings(
+    filters: int, q: float, output_scale: float, activation: str, slope: float, width: float
+) -> Settings:
+    """What a loss sees of the network, or a ValueError."""
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation is {activation!r}, expected one of {', '.join(ACTIVATIONS)}")
+    return Settings(
+        _checked_power(q),
+        filters,
+        positive("output_scale", output_scale),
+        activation,
+        number("slope", slope, lambda a: 0 <= a <= 1, "a number from 0 to 1"),
+        positive("width", width),
+    )
 
 
 def logistic_loss(
-    W: npt.ArrayLike, x: npt.ArrayLike, y: npt.ArrayLike, *, q: float, output_scale: float = 1.0
+    W: npt.ArrayLike,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    q: float,
+    output_scale: float = 1.0,
+    activation: str = "relu",
+    slope: float = 0.1,
+    width: float = 1.0,
 ) -> tuple[float, Floats]:
     """Logistic loss (1) of the two-layer CNN and its gradient (2).
 
-    Parameters
-    ----------
-    W : (2, m, D) filters, index 0 is j = +1.
-    x : (n, P, D) patches (the paper's P = 2); y : (n,) observed labels in {-1, +1}.
-    q : activation power, any real >= 1; 1 is ReLU with derivative 0 at 0.
-    output_scale : multiplies f.
+    Parameters ---------- W : (2, m, D) filters, index 0 is j = +1. x : (n, P, D) patches (the paper's P =
+    2); y : (n,) observed labels in {-1, +1}. q : activation power, any real >= 1; 1 is ReLU with derivative
+    0 at 0. output_scale : multiplies f. activation : "relu", "power" or "leaky", network.py (1) to (3);
+    slope, width : of "leaky", which ignores q.
 
     Returns
     -------
@@ -97,21 +115,26 @@ def logistic_loss(
     Source: derivations/model.md (4), (5) and (7). Stable for margins of any size.
     """
     W, x, y = checked_samples(W, x, y)
-    q, output_scale = _checked_power(q), positive("output_scale", output_scale)
+    settings = checked_settings(W.shape[1], q, output_scale, activation, slope, width)
+    return loss_gradient(LOSSES["logistic"], settings, W, x, y)
+
+
+def loss_gradient(loss: Loss, settings: Settings, W: Floats, x: Floats, y: Floats) -> tuple[float, Floats]:
+    """A loss and its gradient at W (2, m, D), for checked samples."""
     n, per_sample, width = x.shape
     vectors = x.reshape(n * per_sample, width)
     patches = np.arange(n * per_sample, dtype=np.int64).reshape(n, per_sample)
     flat = W.reshape(-1, width)
-    buffers = _buffers(len(flat), len(vectors), n)
-    task = _task(PatchDictionary(vectors, patches, y), W.shape[1], q, output_scale)
-    loss = kernels.logistic_increments(flat @ vectors.T, task, buffers)
-    if not (np.isfinite(loss) and np.isfinite(buffers.increments).all()):
-        raise ValueError("activations max(0, <w, x>)^q exceed the range of float64: scale W or x down")
+    task = register(loss, loss.task(settings, Samples(y, patches, len(vectors))))
+    increments = np.zeros((len(flat), len(vectors)))
+    value = loss.increments(flat @ vectors.T, task, increments)
+    if not (np.isfinite(value) and np.isfinite(increments).all()):
+        raise ValueError("activations of <w, x> exceed the range of float64: scale W or x down")
     with np.errstate(over="ignore", invalid="ignore"):
-        grad: Floats = (-buffers.increments @ vectors).reshape(W.shape)
+        grad: Floats = (-increments @ vectors).reshape(W.shape)
     if not np.isfinite(grad).all():
         raise ValueError("the gradient exceeds the range of float64: scale x down")
-    return float(loss), grad
+    return float(value), grad
 
 
 def train_dictionary(
@@ -125,26 +148,47 @@ def train_dictionary(
     target_loss: float,
     record: int | None = None,
     progress: Progress | None = None,
+    activation: str = "relu",
+    slope: float = 0.1,
+    width: float = 1.0,
+    loss: str | Loss = "logistic",
+    rule: Rule = PLAIN,
+    batch_rng: np.random.Generator | None = None,
+    flip_rng: np.random.Generator | None = None,
+    observe: Observe | None = None,
 ) -> tuple[Floats, Descent]:
-    """Full-batch gradient descent in Gram form on a patch dictionary.
+    """Gradient descent by a rule on a patch dictionary.
 
     With R = <w_r, v_k> (2m, K) and the dictionary's Gram matrix G, (2) gives coefficient increments
-    D_rk = (eta j_r s/(n m)) sigma'(R_rk) sum over patches k of y_i g_i, and R <- R + D G.
+    D_rk = (eta j_r s/(n m)) sigma'(R_rk) sum over patches k of y_i g_i, and R <- R + D G; where G is large
+    against what coordinates cost, in coordinates (loop.py).
 
     W : (2, m, D) in the dictionary's coordinates. Returns the last filters, same shape, and the descent
-    whose coefficients are those of w - w^0 on the dictionary. target_loss = 0 runs exactly max_steps.
+    whose coefficients are those of w - c w^0 on the dictionary. target_loss = 0 runs exactly max_steps.
+    batch_rng, flip_rng : of batches and of label noise, of which rules.py has the draws. observe : (every,
+    callback), called as callback(step, W) every so many steps, the first and the last included.
     """
-    q, output_scale = _checked_power(q), positive("output_scale", output_scale)
+    settings = checked_settings(W.shape[1], q, output_scale, activation, slope, width)
+    found = loss_named(loss)
     learning_rate = positive("learning_rate", learning_rate)
     target_loss = non_negative("target_loss", target_loss, "run exactly max_steps")
+    rule = rule.checked(len(dictionary.labels))
     flat = W.reshape(-1, W.shape[2])
-    gram = dictionary.gram()
-    task = _task(dictionary, W.shape[1], q, output_scale)
-    buffers = _buffers(len(flat), len(gram), len(dictionary.labels))
 
-    def loop(state: descent.State, limits: descent.Limits, recorder: descent.Recorder) -> int:
-        return kernels.train(state, gram, task, learning_rate, limits, recorder, buffers)
+    def task(labels: Floats, patches: Integers, entries: int) -> Any:
+        return register(found, found.task(settings, Samples(labels, patches, entries)))
 
+    loop = Loop(
+        found.descend(),
+        task,
+        flat,
+        dictionary,
+        rule,
+        learning_rate=learning_rate,
+        max_steps=max_steps,
+        batch_rng=batch_rng,
+        flip_rng=flip_rng,
+    )
     run = descend(
         loop,
         flat @ dictionary.vectors.T,
@@ -152,7 +196,11 @@ def train_dictionary(
         threshold=target_loss,
         record=record,
         progress=progress,
+        epoch=loop.epoch,
+        span=loop.span,
+        observe=None if observe is None else (observe[0], loop.watching(observe[1], W.shape)),
     )
+    run = replace(run, initial=loop.initial)
     return run.filters(flat, dictionary.vectors).reshape(W.shape), run
 
 
@@ -177,7 +225,8 @@ def train_stack(
 ) -> Trained:
     """``train_dictionary`` for B replicates in one call of the kernel, bit for bit, nothing recorded.
 
-    W : (B, 2, m, D), dictionary : of B data sets. It cannot be interrupted: for short runs.
+    W : (B, 2, m, D), dictionary : of B data sets. The plain rule on the logistic loss. It cannot be
+    interrupted: for short runs.
     """
     count, _, m, width = W.shape
     flat = W.reshape(count, 2 * m, width)
@@ -190,11 +239,21 @@ def train_stack(
         codes=np.zeros(count, dtype=np.int64),
     )
     states, losses, steps = np.empty((1, *inner.shape[1:])), np.empty(1), np.empty(1, dtype=np.int64)
-    recorder = descent.Recorder(states, losses, steps, np.array([0, 1], dtype=np.int64))
+    recorder = descent.Recorder(states, losses, steps, np.array([0, 1], dtype=np.int64), np.empty(1))
     limits = descent.Limits(max_steps, float(target_loss), max_steps)
-    task = _task(dictionary, m, q, output_scale)
-    buffers = _buffers(2 * m, inner.shape[2], dictionary.labels.shape[1])
-    kernels.train_stack(replicates, dictionary.gram(), task, float(learning_rate), limits, recorder, buffers)
+    settings = Settings(float(q), m, float(output_scale), "relu", 0.1, 1.0)
+    task = LOSSES["logistic"].task(settings, Samples(dictionary.labels, dictionary.patches, inner.shape[2]))
+    plain = PlainLoop(2 * m, inner.shape[2], float(learning_rate))
+    kernels.descend_stack(
+        replicates,
+        dictionary.gram(),
+        task,
+        plain.data,
+        plain.rule,
+        limits,
+        recorder,
+        plain.work,
+    )
     filters = flat + replicates.coefficients @ dictionary.vectors
     filters[replicates.codes == descent.NON_FINITE] = np.nan
     return Trained(filters.reshape(W.shape), replicates.losses, replicates.steps, replicates.codes)
@@ -210,6 +269,18 @@ def train(
     max_steps: int,
     target_loss: float = 0.01,
     output_scale: float = 1.0,
+    activation: str = "relu",
+    slope: float = 0.1,
+    width: float = 1.0,
+    loss: str | Loss = "logistic",
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    batch: int = 0,
+    clip_norm: float = 0.0,
+    sam_radius: float = 0.0,
+    schedule: str = "constant",
+    label_noise: float = 0.0,
+    rng: np.random.Generator | None = None,
     record: int | None = None,
     progress: Progress | None = None,
     threads: int = 1,
@@ -219,17 +290,22 @@ def train(
     Parameters
     ----------
     W : (2, m, d) initial filters; x : (n, P, d) patches; y : (n,) labels in {-1, +1}.
-    q, output_scale : as for ``logistic_loss``.
-    learning_rate, max_steps, target_loss : full-batch gradient descent until the loss is at most
-        ``target_loss`` (0: never), or ``max_steps`` are done.
+    q, output_scale, activation, slope, width : as for ``logistic_loss``.
+    learning_rate, max_steps, target_loss : gradient descent until the loss of all samples is at most
+        ``target_loss`` (0: never), or ``max_steps`` updates are done.
+    loss : "logistic", "squared" ((1/2) mean (f - y)^2), or a user's own (``numsim.losses``).
+    momentum, weight_decay, batch, clip_norm, sam_radius, schedule, label_noise : the rule, descent/rules.py.
+    rng : of batches and label noise; needed with either. Every epoch's permutation comes from one child of
+        it, every step's flips from the other.
     record : states kept at most, evenly spaced (None: up to 200); progress : called as progress(step, loss).
     threads : BLAS threads to hold to.
 
     Returns
     -------
     W : (2, m, d) trained filters.
-    descent : status, steps, loss, and per recorded step the coefficients of w - w^0 on the distinct
-        patches (in the order in which they first appear in x, sample by sample).
+    descent : status, steps, loss, and per recorded step the coefficients of w - c w^0 on the distinct
+        patches (in the order in which they first appear in x, sample by sample), c = ``initial``, 1 without
+        weight decay. Losses are of all samples with the labels given, with batches at the end of every epoch.
 
     Raises
     ------
@@ -240,6 +316,8 @@ def train(
     and 2e-6).
     """
     W, x, y = checked_samples(W, x, y)
+    rule = Rule(momentum, weight_decay, batch, clip_norm, sam_radius, schedule, label_noise)
+    batch_rng, flip_rng = (None, None) if rng is None else rng.spawn(2)
     with blas_threads(threads):
         return train_dictionary(
             W,
@@ -251,4 +329,11 @@ def train(
             target_loss=target_loss,
             record=record,
             progress=progress,
+            activation=activation,
+            slope=slope,
+            width=width,
+            loss=loss,
+            rule=rule,
+            batch_rng=batch_rng,
+            flip_rng=flip_rng,
         )

@@ -17,13 +17,14 @@ from .._jit import kernel
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-PAUSED, LINEAR_END, TARGET_LOSS, MAX_STEPS, NON_FINITE = -1, 0, 1, 2, 3
+GO_ON, PAUSED, LINEAR_END, TARGET_LOSS, MAX_STEPS, NON_FINITE = -2, -1, 0, 1, 2, 3
 
 
 class Recorder(NamedTuple):
     """Buffers for the states along the way, evenly spaced whatever the number of steps turns out to be.
 
     States : (R, M, K) coefficients; losses : (R,); steps : (R,); cursor : (2,) rows used and stride.
+    initial : (R,) factors of w^0, where a rule shrinks it.
     When all R rows are used, every other one is dropped and the stride doubles.
     """
 
@@ -31,6 +32,7 @@ class Recorder(NamedTuple):
     losses: Floats
     steps: Integers
     cursor: Integers
+    initial: Floats
 
 
 class State(NamedTuple):
@@ -67,22 +69,24 @@ def _copy(source: Floats, target: Floats) -> None:
 
 
 @kernel
-def record(recorder: Recorder, step: int, loss: float, coefficients: Floats) -> None:
-    """Keep (step, loss, coefficients), which is due (step is a multiple of the stride)."""
+def record(recorder: Recorder, count: int, step: int, loss: float, initial: float, state: State) -> None:
+    """Keep a state, which is due: ``count``, of steps or of epochs, is a multiple of the stride."""
     rows = recorder.steps.shape[0]
     if recorder.cursor[0] == rows:
         kept = (rows + 1) // 2
         for row in range(1, kept):
             _copy(recorder.states[2 * row], recorder.states[row])
             recorder.losses[row] = recorder.losses[2 * row]
+            recorder.initial[row] = recorder.initial[2 * row]
             recorder.steps[row] = recorder.steps[2 * row]
         recorder.cursor[0] = kept
         recorder.cursor[1] *= 2
-        if step % recorder.cursor[1] != 0:
+        if count % recorder.cursor[1] != 0:
             return
     row = recorder.cursor[0]
-    _copy(coefficients, recorder.states[row])
+    _copy(state.coefficients, recorder.states[row])
     recorder.losses[row] = loss
+    recorder.initial[row] = initial
     recorder.steps[row] = step
     recorder.cursor[0] += 1
 

@@ -78,7 +78,7 @@ def pretrain(
         if not (loss < MEANINGLESS and bound < MEANINGLESS):  # NaN is not below either
             return NON_FINITE
         if state.clock[0] % recorder.cursor[1] == 0:
-            record(recorder, state.clock[0], loss, state.coefficients)
+            record(recorder, state.clock[0], state.clock[0], loss, 1.0, state)
         if ended:
             return LINEAR_END
         if state.clock[0] >= limits.max_steps:

@@ -18,12 +18,21 @@ from .contrastive import (
     similarities,
     softmax_row,
 )
+from .losses import (
+    activate,
+    network_outputs,
+    nt_xent_loss,
+    rule_step,
+    spectral_loss,
+    supervised_loss,
+)
 from .samples import Drawn, draw, draw_noise, evaluate, margins
 from .supervised import Trajectory, logistic_gradient, logistic_loss, outputs, train
 
 __all__ = [
     "Drawn",
     "Trajectory",
+    "activate",
     "draw",
     "draw_noise",
     "evaluate",
@@ -33,13 +42,18 @@ __all__ = [
     "logistic_gradient",
     "logistic_loss",
     "margins",
+    "network_outputs",
+    "nt_xent_loss",
     "outputs",
     "power_matrix",
     "pretrain",
     "pretrain_fresh_views",
     "pretraining_coefficients",
+    "rule_step",
     "similarities",
     "softmax_row",
+    "spectral_loss",
     "supervised_coefficients",
+    "supervised_loss",
     "train",
 ]
