@@ -23,13 +23,17 @@ class PatchDictionary:
     """K distinct patch vectors and samples that index into them: all that training needs of a data set.
 
     vectors : (..., K, D); patches : (..., n, P) indices into them; labels : (..., n) of +-1. Leading axes are
-    replicates, data sets of one shape. parts : which entries are what, by name.
+    replicates, data sets of one shape. parts : which entries are what, by name. Of a mixture (mixture.py):
+    on_signals (K, S) and on_noises (K, N), weights of an entry; owners (K,), whose noise it is, -1 nobody's.
     """
 
     vectors: Floats
     patches: Integers
     labels: Floats
     parts: Mapping[str, slice] = field(default_factory=dict)
+    on_signals: Floats | None = None
+    on_noises: Floats | None = None
+    owners: Integers | None = None
 
     def part(self, name: str) -> slice:
         """The entries of a part: an index into the last axis of coefficients and inner products."""

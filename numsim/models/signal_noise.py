@@ -34,12 +34,15 @@ Integers = npt.NDArray[np.int64]
 class Unlabelled:
     """The contrastive stage's samples: latent labels (n0,), noise and augmented noise (n0, D).
 
-    ``augmented`` is None where every step draws fresh views.
+    ``augmented`` is None where every step draws fresh views. Of a mixture of N noises they are (N n0, D),
+    noise v of sample i in row v n0 + i; clusters (n0,), and kept (n0,), 0 where a view has lost its signals.
     """
 
     labels: Floats
     noise: Floats
     augmented: Floats | None
+    clusters: Integers | None = None
+    kept: Floats | None = None
 
     def dictionary(self, mu: Floats) -> PatchDictionary:
         """The sums of patches, all a linear CNN sees: an entry a sample, with its latent label, and its view.
@@ -64,11 +67,15 @@ class Unlabelled:
 
 @dataclass(frozen=True)
 class Labelled:
-    """The supervised samples: true and observed labels (..., n), noise patches (..., n, D)."""
+    """The supervised samples: true and observed labels (..., n), noise patches (..., n, D).
+
+    Of a mixture of N noises (N n, D), noise v of sample i in row v n + i, and clusters (n,).
+    """
 
     true_labels: Floats
     labels: Floats
     noise: Floats
+    clusters: Integers | None = None
 
 
 def draw_labels(count: int, balanced: bool, rng: Rng) -> Floats:

@@ -41,10 +41,10 @@ class Space:
     Parameters
     ----------
     dim : ambient dimension d, from 1 to 1e15.
-    revealed : axes that are in use already (at least the signal's).
+    revealed : axes that are in use already (at least the signal's); signal_axes : how many signals span.
     """
 
-    def __init__(self, dim: int, revealed: int = 1) -> None:
+    def __init__(self, dim: int, revealed: int = 1, signal_axes: int = 1) -> None:
         """Start with ``revealed`` axes in use, or raise ValueError."""
         if not 1 <= revealed <= dim:
             raise ValueError(
@@ -52,12 +52,13 @@ class Space:
             )
         self.dim = dim
         self.revealed = revealed
+        self.signal_axes = signal_axes
 
     def draw(self, count: int, scale: float, rng: Rng, *, projected: bool = False) -> Floats:
         """Coordinates (count, axes revealed afterwards) of independent N(0, scale^2 I) vectors, rule (1).
 
-        projected: N(0, scale^2 (I - mu mu^T / |mu|^2)) instead: coordinate 0 is zero, and the complement
-        of the revealed axes still has dimension d - r.
+        projected: N(0, scale^2 (I - mu mu^T / |mu|^2)) instead: coordinate 0 is zero, with more signals those
+        of all their axes, and the complement of the revealed axes still has dimension d - r.
         rng: a list of generators gives a leading axis, of as many spaces that reveal the same axes.
         """
         generators = rng if isinstance(rng, Sequence) else [rng]
@@ -75,7 +76,7 @@ class Space:
         diagonal = vectors.reshape(len(generators), -1)[:, before :: before + fresh + 1]
         diagonal[:, :fresh] = np.sqrt(squares)
         if projected:
-            vectors[..., 0] = 0.0
+            vectors[..., : self.signal_axes] = 0.0
         self.revealed = before + fresh
         vectors *= scale
         return vectors if generators is rng else vectors[0]

@@ -49,6 +49,11 @@ STREAMS = {
             "bias",
             "evaluation",
             "embedding",
+            "batches",
+            "pretraining batches",
+            "label noise",
+            "kept signals",
+            "rows",
         )
     )
 }
