@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["ConfigError", "Fault", "explain", "fault", "nearest"]
 
 
+_BY_COORDINATE = {"optimizer", "optimiser", "rule", "adam", "adamw", "adagrad", "rmsprop", "sign", "signsgd"}
+"""Names under which coordinate-wise methods are asked for."""
+
+
 class ConfigError(ValueError):
     """Everything wrong with a configuration.
 
@@ -74,7 +78,13 @@ def explain(error: ValidationError, known: Sequence[str], part: str = "") -> lis
             found.append(Fault(context["line"], context["involved"], rule=True))
             continue
         where = ".".join([part] * bool(part) + [str(piece) for piece in wrong["loc"]])
-        if wrong["type"] == "extra_forbidden":
+        if wrong["type"] == "extra_forbidden" and where.rpartition(".")[2].lower() in _BY_COORDINATE:
+            expected = (
+                "no method that treats coordinates one by one (Adam, sign descent): it is not "
+                "rotation-equivariant, so that its law depends on axes that the theorems do not have; "
+                "momentum, weight_decay, batch, clip_norm, sam_radius and label_noise are"
+            )
+        elif wrong["type"] == "extra_forbidden":
             parts = [] if "." in where else [name.partition(".")[0] for name in known if "." in name]
             expected = f"a known name; nearest: {nearest(where, [*known, *parts])}"
         elif wrong["type"] == "model_type":

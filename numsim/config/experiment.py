@@ -13,11 +13,14 @@ from functools import cache
 from math import isfinite, sqrt
 from typing import Annotated, Any, Self
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, PlainValidator, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from ..models.mixture import Mixture, Mixtures
+from .arms import DEFAULT_ARMS, SKIP, Plan, arm_faults
 from .errors import ConfigError, explain, fault
 from .parts import (
+    LOSSES,
     PARTS,
     Complete,
     Data,
@@ -33,7 +36,8 @@ from .parts import (
     all_faults,
     names,
 )
-from .values import Count, NonNegative, Positive, flatten, integer, merge, nest
+from .tables import has_table, mixtures_of, table_faults
+from .values import ARMS, TABLES, Count, NonNegative, Positive, Table, flatten, integer, merge, nest, table
 
 __all__ = ["Data", "Evaluation", "Experiment", "Finetuning", "Network", "Pretraining", "Resolved", "compose"]
 
@@ -50,7 +54,10 @@ class Experiment(Settings):
     - data, network, pretraining, finetuning, evaluation: see their classes.
     - seed: root of all randomness, 0 to 2^63 - 1.
     - threads: BLAS threads of one run.
+    - arms: named overrides of settings that change no draw, by dotted name; none given: simclr and direct.
     """
+
+    later = frozenset({"arms"})
 
     data: Data = Data()
     network: Network = Network()
@@ -59,6 +66,7 @@ class Experiment(Settings):
     evaluation: Evaluation = Evaluation()
     seed: Annotated[int, integer(0, 2**63 - 1, "an integer from 0 to 2^63 - 1")] = 0
     threads: Count = 1
+    arms: Annotated[Table, PlainValidator(table)] = Table()
 
     def __init__(self, /, **values: object) -> None:
         """Check every field and every rule between fields; raise `ConfigError` with all faults."""
@@ -112,6 +120,21 @@ class Experiment(Settings):
         return _derive("network.relative_init_scale", defaults.relative_init_scale, q=self.network.q)
 
     @property
+    def table(self) -> bool:
+        """Whether the data are given as a table of clusters, signals or noises."""
+        return has_table(self)
+
+    @property
+    def mixtures(self) -> Mixtures:
+        """The tables: of all data, of the labelled and of the test data."""
+        return mixtures_of(self)
+
+    @property
+    def arm_names(self) -> tuple[str, ...]:
+        """The arms in order; the default ones where none are given."""
+        return tuple(self.arms or DEFAULT_ARMS)
+
+    @property
     def kappa(self) -> float:
         """n0 SNR^2, which decides the spectrum of pre-training (P2)."""
         return self.pretraining.samples * (self.snr * self.snr)
@@ -127,7 +150,7 @@ class Experiment(Settings):
         ``overrides`` maps dotted names to values; None takes a setting back to "not given". What
         `resolved` has filled in counts as given: replace first, resolve afterwards.
         """
-        return compose([self.as_dict(), overrides])
+        return compose([self.given(), overrides])
 
     def resolved(self) -> "Resolved":
         """Return the experiment as it is run: SNR, initial scale and learning rates filled in.
@@ -144,6 +167,8 @@ class Resolved(Complete, Experiment):
     network: ResolvedNetwork
     pretraining: ResolvedPretraining
     finetuning: ResolvedFinetuning
+    plans: tuple[Plan, ...] = Field(default=(), exclude=True)
+    """The arms as they are run, in order. Without a contrastive stage the default simclr is none of them."""
 
     def resolved(self) -> "Resolved":
         """Return the experiment itself."""
@@ -152,8 +177,8 @@ class Resolved(Complete, Experiment):
     @classmethod
     def filled(cls, given: Experiment) -> Self:
         """The experiment with what is open filled in."""
-        data, network, stage = given.data, given.network, given.pretraining
-        no_stage = stage.samples == 0 and stage.learning_rate is None
+        data, network = given.data, given.network
+        pretraining, finetuning = _stages(given)
         return cls.of(
             given,
             data=ResolvedData.of(
@@ -168,14 +193,47 @@ class Resolved(Complete, Experiment):
                 init_scale=given.init_scale,
                 relative_init_scale=given.relative_init_scale,
             ),
-            pretraining=ResolvedPretraining.of(
-                stage,
-                *["learning_rate"] * no_stage,
-                learning_rate=0.0 if no_stage else _pretraining_rate(given),
-            ),
-            finetuning=ResolvedFinetuning.of(given.finetuning, learning_rate=_finetuning_rate(given)),
+            pretraining=pretraining,
+            finetuning=finetuning,
             evaluation=Evaluation.model_construct(**dict(given.evaluation)),  # all of it on record
+            plans=_plans(given),
         )
+
+
+def _overridden(given: Experiment, overrides: Mapping[str, Any]) -> Experiment:
+    """The experiment of an arm alone, from the base's as given."""
+    base = {name: value for name, value in given.given().items() if name != ARMS}
+    return compose([base, {name: value for name, value in overrides.items() if name != SKIP}])
+
+
+def _stages(given: Experiment) -> tuple[ResolvedPretraining, ResolvedFinetuning]:
+    """Both stages with their step sizes."""
+    stage = given.pretraining
+    no_stage = stage.samples == 0 and stage.learning_rate is None
+    return (
+        ResolvedPretraining.of(
+            stage,
+            *["learning_rate"] * no_stage,
+            *[name for name in ("normalised", "q") if getattr(stage, name) is None],
+            learning_rate=0.0 if no_stage else _pretraining_rate(given),
+            normalised=stage.unit,
+            q=given.network.q if stage.q is None else stage.q,
+            **stage.derived(),
+        ),
+        ResolvedFinetuning.of(given.finetuning, learning_rate=_finetuning_rate(given)),
+    )
+
+
+def _plans(given: Experiment) -> tuple[Plan, ...]:
+    plans = []
+    for name, overrides in (given.arms or DEFAULT_ARMS).items():
+        pretraining, finetuning = _stages(_overridden(given, overrides))
+        skipped = overrides.get(SKIP, False) or not given.pretraining.samples
+        if skipped and not given.arms and name == "simclr":
+            continue
+        own = not skipped and any(setting.startswith("pretraining.") for setting in overrides)
+        plans.append(Plan(name, None if skipped else pretraining, finetuning, Table(overrides), own))
+    return tuple(plans)
 
 
 def _pretraining_rate(e: Experiment) -> float:
@@ -184,24 +242,58 @@ def _pretraining_rate(e: Experiment) -> float:
         return e.pretraining.learning_rate
     from numsim.theory import defaults
 
-    return _derive(
+    if e.pretraining.encoder == "network":
+        expected = 'a value, since none can be derived for pretraining.encoder = "network"'
+        raise ConfigError(fault("pretraining.learning_rate", "none", expected))
+    signal, sigma_p = _lengths(e, e.mixtures.data, sums=True) if e.table else (e.signal_norm, e.data.sigma_p)
+    rate = _derive(
         "pretraining.learning_rate",
         defaults.pretraining_learning_rate,
         samples=e.pretraining.samples,
-        temperature=e.pretraining.temperature,
+        temperature=0.5 if e.pretraining.loss == "spectral" else e.pretraining.tau,
         overlap=e.pretraining.overlap,
-        signal_norm=e.signal_norm,
-        sigma_p=e.data.sigma_p,
+        signal_norm=signal,
+        sigma_p=sigma_p,
         dim=e.data.dim,
     )
+    if e.pretraining.unit:  # gradients are of order |W|^-1, and W is of the initial scale
+        rate *= 2 * e.network.filters * e.init_scale**2 * (signal**2 + sigma_p**2 * e.data.dim)
+    return rate * (1 - e.pretraining.momentum) if e.pretraining.momentum else rate
+
+
+def _own_loss(name: str) -> None:
+    """Refuse a loss of one's own that cannot be used."""
+    from ..descent.losses import loss_named
+
+    try:
+        loss_named(name)
+    except ValueError as error:
+        expected = "a pair (task, increments), see numsim.losses"
+        raise ConfigError(f"finetuning.loss: {error}; expected {expected}") from error
+
+
+def _lengths(e: Experiment, mixture: Mixture, *, sums: bool = False) -> tuple[float, float]:
+    """|mu| and sigma_p of the signal-noise data with a table's second moments."""
+    signal, noise = mixture.moments(sums=sums)
+    return sqrt(signal), sqrt(noise) if noise > 0 else e.data.sigma_p
 
 
 def _finetuning_rate(e: Experiment) -> float:
     """The step size of the supervised stage: as given, or of theory."""
     if e.finetuning.learning_rate is not None:
+        if e.finetuning.loss not in LOSSES:
+            _own_loss(e.finetuning.loss)
         return e.finetuning.learning_rate
     from numsim.theory import defaults
 
+    if e.finetuning.loss not in LOSSES:
+        _own_loss(e.finetuning.loss)
+        expected = f"a value, since none can be derived for the loss {e.finetuning.loss}"
+        raise ConfigError(fault("finetuning.learning_rate", "none", expected))
+    flips = e.data.flip_probability > 0 or e.finetuning.label_noise > 0
+    if e.table:
+        flips = flips or bool(e.mixtures.labelled.flips.any())
+    signal, sigma_p = _lengths(e, e.mixtures.labelled) if e.table else (e.signal_norm, e.data.sigma_p)
     return _derive(
         "finetuning.learning_rate",
         defaults.supervised_learning_rate,
@@ -210,9 +302,14 @@ def _finetuning_rate(e: Experiment) -> float:
         q=e.network.q,
         output_scale=e.network.output_scale,
         bias=e.network.bias,
-        flips=e.data.flip_probability > 0,
-        signal_norm=e.signal_norm,
-        sigma_p=e.data.sigma_p,
+        flips=flips,
+        activation=e.network.activation,
+        slope=e.network.slope,
+        width=e.network.width,
+        loss=e.finetuning.loss,
+        momentum=e.finetuning.momentum,
+        signal_norm=signal,
+        sigma_p=sigma_p,
         dim=e.data.dim,
     )
 
@@ -236,11 +333,25 @@ def numeric_settings() -> dict[str, type]:
         f"{part}{name}": field.annotation for part, fields in models.items() for name, field in fields.items()
     }
     optional: dict[object, type] = {int: int, float: float, NonNegative | None: float, Positive | None: float}
+    optional[PARTS["pretraining"].model_fields["q"].annotation] = float
     return {n: optional[kind] for n, kind in found.items() if kind in optional and n != "seed"}
+
+
+def is_inner_setting(name: str) -> bool:
+    """Whether it names a number inside a table, data.signals.u.norm, or what an arm overrides."""
+    part, _, rest = name.partition(".")
+    if part == ARMS:
+        return rest.partition(".")[2] in numeric_settings()
+    return any(name.startswith(f"{table_name}.") for table_name in TABLES)
 
 
 def check_setting(name: str, value: object) -> tuple[Any, str]:
     """A setting's value with its type, and "" or what would have been right."""
+    if name.startswith(f"{ARMS}."):
+        return check_setting(name.split(".", 2)[2], value)
+    if is_inner_setting(name):
+        sound = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+        return (float(value), "") if sound else (None, "a finite number")  # type: ignore[arg-type]
     part, _, field = name.rpartition(".")
     try:
         return getattr(PARTS.get(part, Experiment).model_validate({field: value}), field), ""
@@ -270,9 +381,47 @@ def _broken_rules(e: Experiment) -> Iterator[InitErrorDetails]:
         expected = f'at most {unlabelled} = {n0} with finetuning.labelled = "subset"'
         yield _broken(fault(labelled, str(n), expected), labelled, unlabelled, "finetuning.labelled")
     for where, samples in ((unlabelled, n0), (labelled, n)):
-        if data.balanced and samples % 2:
+        if data.balanced and samples % 2 and not e.table:
             expected = "an even number with data.balanced = true"
             yield _broken(fault(where, str(samples), expected), where, "data.balanced")
+
+    for part, samples, least in (("pretraining", n0, 2), ("finetuning", n, 1)):
+        batch = getattr(e, part).batch
+        if batch and samples and (samples % batch or batch < least):
+            of_two = " of at least 2" if least > 1 else ""
+            expected = f"0 (all) or a divisor{of_two} of {part}.samples = {samples}"
+            yield _broken(fault(f"{part}.batch", str(batch), expected), f"{part}.batch", f"{part}.samples")
+    stage = e.pretraining
+    if stage.stop_at_linear_end and not stage.has_linear_stage:
+        expected = "false: only unnormalised InfoNCE of a linear encoder has a linear stage"
+        yield _broken(
+            fault("pretraining.stop_at_linear_end", "true", expected), "pretraining.stop_at_linear_end"
+        )
+    if stage.loss == "spectral" and stage.temperature is not None:
+        expected = "none: the spectral loss has no temperature"
+        yield _broken(
+            fault("pretraining.temperature", str(stage.temperature), expected), "pretraining.temperature"
+        )
+    special = not (stage.has_linear_stage and stage.rule.plain) or e.table
+    if stage.samples and stage.views == "fresh" and special:
+        expected = '"fixed": fresh views are drawn for gradient descent on InfoNCE of signal-noise data'
+        yield _broken(fault("pretraining.views", '"fresh"', expected), "pretraining.views")
+    broken = list(table_faults(e))
+    for where, line in broken:
+        yield _broken(line, where)
+    if not broken and e.table and data.balanced:
+        yield from _unequal(e)
+    sound = True
+    for arm, line in arm_faults(e.arms):
+        sound = False
+        yield _broken(line, f"arms.{arm}")
+    for arm, overrides in e.arms.items() if sound else ():
+        try:
+            _overridden(e, overrides)
+        except ConfigError as error:
+            for line in error.faults:
+                if any(line.startswith(f"{name}:") for name in overrides):
+                    yield _broken(f"arms.{arm}.{line}", f"arms.{arm}")
 
     # Scales, each with the field it comes from; the noise first, since the others are multiples of it.
     noise = ("data.sigma_p", "data.dim")
@@ -296,6 +445,36 @@ def _broken_rules(e: Experiment) -> Iterator[InitErrorDetails]:
             expected = f"it between {_SMALLEST_SCALE} and {_LARGEST_SCALE}, so that squares stay finite"
             yield _broken(fault(where, f"{symbol} = {scale:.3g}", expected), *involved)
             return
+
+
+def _unequal(e: Experiment) -> Iterator[InitErrorDetails]:
+    """Numbers of samples that weights do not divide."""
+    found = e.mixtures
+    for where, samples, mixture in (
+        ("pretraining.samples", e.pretraining.samples, found.data),
+        ("finetuning.samples", e.finetuning.samples, found.labelled),
+    ):
+        if samples and not _divides(mixture, samples):
+            near = next(
+                (
+                    n
+                    for k in range(1, 10_000)
+                    for n in (samples - k, samples + k)
+                    if n > 0 and _divides(mixture, n)
+                ),
+                None,
+            )
+            expected = "a number that the weights of the clusters divide, with data.balanced = true"
+            nearest_one = "" if near is None else f"; nearest: {near}"
+            yield _broken(fault(where, str(samples), expected + nearest_one), where, "data.balanced")
+
+
+def _divides(mixture: Mixture, samples: int) -> bool:
+    try:
+        mixture.counts(samples)
+    except ValueError:
+        return False
+    return True
 
 
 def _broken(line: str, *involved: str) -> InitErrorDetails:

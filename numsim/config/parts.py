@@ -3,17 +3,40 @@
 Symbols are those of derivations/model.md. What is optional in the given parts is not in the resolved ones.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
+from ..descent.rules import Rule
 from .errors import ConfigError, Fault, explain
-from .values import MOST, Count, Flag, NonNegative, Positive, Steps, flatten, integer, nest, number
+from .values import (
+    MOST,
+    Count,
+    Flag,
+    NonNegative,
+    Positive,
+    Rows,
+    Steps,
+    Table,
+    flatten,
+    integer,
+    nest,
+    number,
+    optional_table,
+    rows,
+)
+
+LOSSES = ("logistic", "squared")
+"""Supervised losses by name; losses.py has them (tests/test_rules.py holds the names together)."""
 
 __all__ = [
+    "LOSSES",
     "PARTS",
+    "RULES",
     "Complete",
     "Data",
     "Evaluation",
@@ -92,9 +115,32 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Settings that came later: dumps leave them out at their default, so that older names stay."""
+
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as nested plain dicts, ready for JSON, without those that are not given."""
+        return self._without_later(self.given())
+
+    def given(self) -> dict[str, Any]:
+        """Return the settings that are given or have a default of their own, without what follows."""
         return self.model_dump(exclude_none=True)
+
+    def _without_later(self, dumped: dict[str, Any]) -> dict[str, Any]:
+        fields = type(self).model_fields
+        for name in self.later & dumped.keys():
+            if dumped[name] == fields[name].default:
+                del dumped[name]
+        for name, value in self:
+            if isinstance(value, Settings) and name in dumped:
+                value._without_later(dumped[name])
+        if isinstance(
+            self, Pretraining
+        ):  # these were settings with defaults before they followed from the loss
+            known = self.derived() | dumped
+            dumped.clear()
+            dumped |= {name: known[name] for name in fields if name in known}
+        return dumped
 
 
 class Part(Settings):
@@ -111,6 +157,12 @@ class Part(Settings):
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
 
+def _loss(value: object) -> str:
+    if isinstance(value, str) and (value in LOSSES or re.fullmatch(r".+\.py:\w+", value)):
+        return value
+    raise PydanticCustomError("loss", f"one of {', '.join(LOSSES)}, or FILE.py:NAME of one's own")
+
+
 class Data(Part):
     """The signal-noise data (derivations/model.md (1)): patches y*mu and noise xi.
 
@@ -120,8 +172,12 @@ class Data(Part):
     - sigma_p: noise level, standard deviation of one noise coordinate.
     - projected: whether the noise is projected off mu, xi ~ N(0, sigma_p^2 (I - mu mu^T/|mu|^2)).
     - flip_probability: p, chance that an observed label is flipped, below 1/2.
-    - balanced: whether exactly half the labels have each sign.
+    - balanced: whether exactly half the labels have each sign; of a mixture, whether clusters are in exact
+      proportion to their weights.
+    - signals, cosines, noise, clusters: a mixture, as tables (tables.py).
     """
+
+    later = frozenset({"signals", "cosines", "noise", "clusters"})
 
     dim: Annotated[int, integer(1, 10**15, "an integer from 1 to 1e15")] = 10**8
     snr: NonNegative | None = None
@@ -132,6 +188,10 @@ class Data(Part):
         float, number(float, lambda p: 0 <= p < 0.5, "a number from 0 to below 0.5")
     ] = 0.0
     balanced: Flag = False
+    signals: Annotated[Table | None, PlainValidator(optional_table)] = None
+    cosines: Annotated[Table | None, PlainValidator(optional_table)] = None
+    noise: Annotated[Table | None, PlainValidator(optional_table)] = None
+    clusters: Annotated[Rows | None, PlainValidator(rows)] = None
 
 
 class Network(Part):
@@ -144,7 +204,12 @@ class Network(Part):
       from q when neither is given.
     - output_scale: factor on the output f; 1 is the mean over m filters.
     - bias: whether each filter has a trained bias (supervised stage only).
+    - activation: "relu", max(0, z)^q; "power", sign(z) |z|^q; "leaky", smooth, slope z below 0 and z beyond
+      width but for a constant (descent/network.py); it ignores q.
+    - slope, width: of "leaky".
     """
+
+    later = frozenset({"activation", "slope", "width"})
 
     filters: Count = 10
     q: Annotated[float, number(float, lambda q: q >= 1, "a finite number, at least 1")] = 3.0
@@ -152,19 +217,60 @@ class Network(Part):
     relative_init_scale: Positive | None = None
     output_scale: Positive = 1.0
     bias: Flag = False
+    activation: Literal["relu", "power", "leaky"] = "relu"
+    slope: Annotated[float, number(float, lambda a: 0 <= a <= 1, "a number from 0 to 1")] = 0.1
+    width: Positive = 1.0
 
 
-class Pretraining(Part):
+RULES = frozenset({"momentum", "weight_decay", "batch", "clip_norm", "sam_radius", "schedule"})
+
+
+class _Descent(Part):
+    """What both stages have: how a step moves the filters (descent/rules.py).
+
+    - momentum: beta, below 1.
+    - weight_decay: lambda, which shrinks the initial filters too.
+    - batch: samples a step, a divisor of their number; 0 all of them.
+    - clip_norm: norm over all filters at which gradients are clipped; 0 never.
+    - sam_radius: radius of the sharpness-aware perturbation; 0 none.
+    - schedule: of the step size, "constant" or "cosine", down to 0 at the cap on steps.
+    """
+
+    momentum: Annotated[float, number(float, lambda b: 0 <= b < 1, "a number from 0 to below 1")] = 0.0
+    weight_decay: NonNegative = 0.0
+    batch: Steps = 0
+    clip_norm: NonNegative = 0.0
+    sam_radius: NonNegative = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+
+    @property
+    def rule(self) -> Rule:
+        """The rule of these settings."""
+        flips = getattr(self, "label_noise", 0.0)
+        return Rule(**{name: getattr(self, name) for name in RULES}, label_noise=flips)
+
+
+class Pretraining(_Descent):
     """The contrastive stage: gradient descent on InfoNCE (derivations/model.md (6)).
 
     - samples: n0, unlabelled samples; 0 leaves the stage out.
-    - temperature: tau, in the units of the similarities.
+    - temperature: tau, in the units of the similarities; 0.5 for NT-Xent and 1 for InfoNCE when not given,
+      the spectral loss has none.
     - learning_rate: eta, step size; derived (P2) when not given.
     - steps: cap on the number of steps.
     - views: "fixed", one augmented view a sample, or "fresh", a new one each step.
     - overlap: a, the part of the noise an augmentation keeps (P6): 0 ideal, 1 none.
-    - stop_at_linear_end: whether to stop at the first step with max|s|/tau > 0.3.
+    - stop_at_linear_end: whether to stop at the first step with max|s|/tau > 0.3; unnormalised InfoNCE of a
+      linear encoder does when this is not given, others have no such stage.
+    - loss: "info_nce", "nt_xent" (symmetric, 2 n0 anchors) or "spectral" (descent/nt_xent.py).
+    - normalised: whether features are divided by their length; when not given, for "nt_xent".
+    - encoder: "linear", or "network", features sum_p sigma(<w, x_p>) with the network's activation.
+    - q: activation power of that encoder; the network's when not given.
+    - signal_kept: s, chance that a view keeps its signals (P9), all of a view together.
+    - momentum, weight_decay, batch, clip_norm, sam_radius, schedule: the rule (descent/rules.py).
     """
+
+    later = RULES | {"signal_kept", "loss", "normalised", "encoder", "q"}
 
     samples: Annotated[
         int,
@@ -174,38 +280,94 @@ class Pretraining(Part):
             f"0 (no pre-training) or an integer from 2 to {MOST} (InfoNCE needs a negative)",
         ),
     ] = 100
-    temperature: Positive = 1.0
+    temperature: Positive | None = None
     learning_rate: Positive | None = None
     steps: Steps = 2000
     views: Literal["fixed", "fresh"] = "fixed"
     overlap: Annotated[float, number(float, lambda a: 0 <= a <= 1, "a number from 0 to 1")] = 0.0
-    stop_at_linear_end: Flag = True
+    stop_at_linear_end: Flag | None = None
+    loss: Literal["info_nce", "nt_xent", "spectral"] = "info_nce"
+    normalised: Flag | None = None
+    encoder: Literal["linear", "network"] = "linear"
+    q: Annotated[float, number(float, lambda q: q >= 1, "a finite number, at least 1")] | None = None
+    signal_kept: Annotated[float, number(float, lambda s: 0 <= s <= 1, "a number from 0 to 1")] = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _what_follows_is_not_given(cls, values: Any) -> Any:
+        """What follows from the loss is left open also where it is written out: as_dict writes it out."""
+        if not isinstance(values, dict):
+            return values
+        loss, unit = values.get("loss", "info_nce"), values.get("normalised")
+        stage = loss == "info_nce" and not unit and values.get("encoder", "linear") == "linear"
+        temperature = values.get("temperature")
+        left: set[str] = set()
+        if isinstance(temperature, float | int) and temperature == (0.5 if loss == "nt_xent" else 1.0):
+            left = {"temperature"} if loss != "spectral" and not isinstance(temperature, bool) else left
+        if values.get("stop_at_linear_end") is stage:
+            left = left | {"stop_at_linear_end"}
+        return {name: value for name, value in values.items() if name not in left}
+
+    @property
+    def unit(self) -> bool:
+        """Whether features are normalised, as given or as the loss has it."""
+        return self.loss == "nt_xent" if self.normalised is None else self.normalised
+
+    @property
+    def has_linear_stage(self) -> bool:
+        """Whether it is unnormalised InfoNCE of a linear encoder."""
+        return self.loss == "info_nce" and self.encoder == "linear" and not self.unit
+
+    @property
+    def tau(self) -> float:
+        """The temperature, as given or as the loss has it; 1 for the spectral loss, which has none."""
+        return self.temperature or (0.5 if self.loss == "nt_xent" else 1.0)
+
+    def derived(self) -> dict[str, Any]:
+        """What follows from the loss and the encoder where it is not given."""
+        stops = self.has_linear_stage if self.stop_at_linear_end is None else self.stop_at_linear_end
+        return {"temperature": self.tau, "stop_at_linear_end": stops}
 
 
-class Finetuning(Part):
-    """The supervised stage, the same for both arms: gradient descent on the logistic loss.
+class Finetuning(_Descent):
+    """The supervised stage, the same for all arms but for what they override: descent on a loss.
 
     - samples: n, labelled samples.
     - labelled: "fresh" samples, or a "subset" of the unlabelled ones.
     - learning_rate: eta, step size; derived (S6) when not given.
     - max_steps: cap on the number of steps.
     - target_loss: training loss epsilon at which to stop; 0 runs exactly max_steps.
+    - loss: "logistic", "squared", (1/2) mean (f - y)^2, or "FILE.py:NAME" of one's own (numsim.losses).
+    - label_noise: chance that a label is flipped, anew every step.
+    - clusters: of the labelled data, where they are not those of all data.
+    - momentum, weight_decay, batch, clip_norm, sam_radius, schedule: the rule (descent/rules.py).
     """
+
+    later = RULES | {"loss", "label_noise", "clusters"}
 
     samples: Count = 20
     labelled: Literal["fresh", "subset"] = "fresh"
     learning_rate: Positive | None = None
     max_steps: Steps = 1_000_000
     target_loss: NonNegative = 0.01
+    loss: Annotated[str, PlainValidator(_loss)] = "logistic"
+    label_noise: Annotated[float, number(float, lambda p: 0 <= p < 0.5, "a number from 0 to below 0.5")] = 0.0
+    clusters: Annotated[Rows | None, PlainValidator(rows)] = None
 
 
 class Evaluation(Part):
     """How the test loss and test error are measured.
 
     - samples: number of test samples, at least 2.
+    - every: steps after which test loss and error are measured along the way, too; 0 only at the end.
+    - clusters: of the test data, where they are not those of the labelled data.
     """
 
+    later = frozenset({"every", "clusters"})
+
     samples: Annotated[int, integer(2)] = 10_000
+    every: Steps = 0
+    clusters: Annotated[Rows | None, PlainValidator(rows)] = None
 
 
 PARTS: dict[str, type[Part]] = {
@@ -226,7 +388,11 @@ class Complete(Settings):
         That is one of the signal norm and the SNR, one of the initial scales, and the learning rate of a
         contrastive stage that is left out.
         """
-        return self.model_dump(exclude_unset=True)
+        return self._without_later(self.given())
+
+    def given(self) -> dict[str, Any]:
+        """Return the settings that are on record."""
+        return self.model_dump(exclude_unset=True, exclude_none=True)
 
     @classmethod
     def of(cls, given: Settings, *off_record: str, **derived: Any) -> Self:
@@ -250,9 +416,13 @@ class ResolvedNetwork(Complete, Network):
 
 
 class ResolvedPretraining(Complete, Pretraining):
-    """`Pretraining` with its step size, 0 where the stage is left out."""
+    """`Pretraining` with its step size, 0 where the stage is left out, and all that follows from the loss."""
 
     learning_rate: float
+    temperature: float
+    stop_at_linear_end: bool
+    normalised: bool
+    q: float
 
 
 class ResolvedFinetuning(Complete, Finetuning):

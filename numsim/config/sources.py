@@ -68,8 +68,19 @@ def _read(path: object, faults: list[str]) -> list[dict[str, Any]]:
     source = os.fsdecode(path)
     is_path = Path(source).suffix or os.path.basename(source) != source or os.path.isfile(source)
     if is_path or (os.path.isdir(source) and source not in presets()):
-        return _on_presets(_parse(Path(source), source, faults), faults)
+        return _on_presets(_own_losses(_parse(Path(source), source, faults), Path(source).parent), faults)
     return _on_presets(_preset(source, faults), faults)
+
+
+def _own_losses(table: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The table of a file, the paths of losses of one's own taken as from its folder."""
+    found = dict(table)
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            found[name] = _own_losses(dict(value), folder)
+        elif name in ("loss", "finetuning.loss") and isinstance(value, str) and ".py:" in value:
+            found[name] = str((folder / value).absolute())
+    return found
 
 
 def _on_presets(table: dict[str, Any], faults: list[str]) -> list[dict[str, Any]]:

@@ -3,7 +3,8 @@
 Nothing here but ``TWINS`` knows which settings there are: the models of parts.py and config.py say so.
 """
 
-from collections.abc import Callable, Container, Iterable, Mapping
+import json
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from math import isfinite
 from numbers import Real
@@ -16,22 +17,49 @@ from ..models.checks import show
 from .errors import fault
 
 __all__ = [
+    "ARMS",
     "MOST",
+    "TABLES",
     "TWINS",
     "Count",
     "Flag",
     "NonNegative",
     "Positive",
+    "Rows",
     "Steps",
+    "Table",
     "flatten",
     "integer",
     "merge",
     "nest",
     "number",
+    "optional_table",
+    "rows",
+    "table",
 ]
 
 MOST = 2**31 - 1
 """The largest count: counts and steps fit the 32-bit dimensions of NetCDF 3."""
+
+TABLES = (
+    "data.signals",
+    "data.cosines",
+    "data.noise",
+    "data.clusters",
+    "finetuning.clusters",
+    "evaluation.clusters",
+)
+"""Settings that are tables or lists of tables; what is in them has deeper names, data.clusters.0.weight."""
+
+DISPLACES = {
+    "pretraining.loss": ("pretraining.stop_at_linear_end", "pretraining.normalised"),
+    "pretraining.normalised": ("pretraining.stop_at_linear_end",),
+    "pretraining.encoder": ("pretraining.stop_at_linear_end",),
+}
+"""Settings of lower levels whose meaning goes where these are given."""
+
+ARMS = "arms"
+"""The table of arms: [arms.NAME], whose entries are overrides of other settings."""
 
 TWINS = {"data.snr": "data.signal_norm", "network.init_scale": "network.relative_init_scale"}
 _TWIN_OF = TWINS | {second: first for first, second in TWINS.items()}
@@ -62,6 +90,51 @@ def _flag(value: object) -> bool:
     return value
 
 
+class Table(dict[str, Any]):
+    """A table whose entries are named by the user, hashed by value."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        """Of its content."""
+        return hash(json.dumps(self, sort_keys=True, default=repr))
+
+
+def table(value: object) -> Table:
+    """A table, and the tables and lists in it, that nobody else holds."""
+    if not isinstance(value, Mapping):
+        raise PydanticCustomError("table", "a table")
+    return Table({_text(name): _held(inside) for name, inside in value.items()})
+
+
+def optional_table(value: object) -> Table | None:
+    """A table, or None."""
+    return None if value is None else table(value)
+
+
+class Rows(list[Any]):
+    """A list of tables, hashed by value."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        """Of its content."""
+        return hash(json.dumps(self, sort_keys=True, default=repr))
+
+
+def rows(value: object) -> Rows | None:
+    """A list of tables that nobody else holds, or None."""
+    if value is None:
+        return None
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise PydanticCustomError("rows", "a list of tables")
+    return Rows([_held(inside) for inside in value])
+
+
+def _held(value: object) -> Any:
+    if isinstance(value, Mapping):
+        return table(value)
+    if isinstance(value, list | tuple):
+        return [_held(inside) for inside in value]
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
+
+
 Count = Annotated[int, integer(1)]
 Steps = Annotated[int, integer(0)]
 Positive = Annotated[float, number(float, lambda x: x > 0, "a finite number above 0")]
@@ -85,6 +158,9 @@ def flatten(level: object, parts: Mapping[str, type[Any]], faults: list[str]) ->
     flat: dict[str, object] = {}
     for key, value in level.items():
         name = _text(key)
+        if name.partition(".")[0] == ARMS and ARMS not in parts:
+            _flatten_arms(name, value, parts, flat, faults)
+            continue
         part = parts.get(name)
         if part and isinstance(value, part):
             value = value.as_dict()
@@ -102,16 +178,79 @@ def flatten(level: object, parts: Mapping[str, type[Any]], faults: list[str]) ->
     return flat
 
 
+def _flatten_arms(
+    name: str, value: object, parts: Mapping[str, type[Any]], flat: dict[str, object], faults: list[str]
+) -> None:
+    """Arms of a level, as a table of tables or by dotted names: each arm's overrides, by dotted name."""
+    _, _, rest = name.partition(".")
+    if not rest:
+        if not isinstance(value, Mapping):
+            faults.append(fault(name, show(value), "a table of arms, each a table of settings"))
+            return
+        for arm, overrides in value.items():
+            _flatten_arms(f"{ARMS}.{_text(arm)}", overrides, parts, flat, faults)
+        return
+    arm, _, setting = rest.partition(".")
+    if setting:
+        overrides = {setting: value}
+    elif isinstance(value, Mapping):
+        found: list[str] = []
+        overrides = flatten(value, parts, found)
+        faults += [f"{ARMS}.{arm}.{line}" for line in found]
+    else:
+        faults.append(fault(name, show(value), "a table of settings of this arm"))
+        return
+    known = flat.setdefault(f"{ARMS}.{arm}", {})
+    assert isinstance(known, dict)
+    known.update(overrides)
+
+
 def nest(flat: Mapping[str, Any], parts: Container[str]) -> dict[str, Any]:
     """Return the tables of settings given by dotted name; a part given as something else stays that."""
     nested: dict[str, Any] = {}
     for dotted, value in flat.items():
         part, _, name = dotted.partition(".")
+        if part == ARMS and name:
+            nested.setdefault(ARMS, {})[name] = value
+            continue
         if not name or part not in parts:
             nested[dotted] = value
         elif isinstance(table := nested.setdefault(part, {}), dict):
             table[name] = value
     return nested
+
+
+def _placed(known: object, path: list[str], value: object) -> object:
+    """A copy of a table, or list of tables, with one entry set; by number in lists."""
+    if not path:
+        return value
+    head, rest = path[0], path[1:]
+    if isinstance(known, list):
+        listed = list(known)
+        if head.isdigit() and int(head) < len(listed):
+            listed[int(head)] = _placed(listed[int(head)], rest, value)
+        else:
+            listed.append({head: value})  # what is wrong with it is said where tables are read
+        return listed
+    named = dict(known) if isinstance(known, Mapping) else {}
+    for twin, other in (("norm", "snr"), ("snr", "norm")):
+        if head == twin and not rest:
+            named.pop(other, None)
+    named[head] = _placed(named.get(head), rest, value)
+    return named
+
+
+def _joined(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables of two levels, entry by entry; norm and snr of a signal displace one another."""
+    found = dict(low)
+    for name, value in high.items():
+        known = found.get(name)
+        if isinstance(known, Mapping) and isinstance(value, Mapping):
+            left = {k: v for k, v in known.items() if not ({k, *value} >= {"norm", "snr"})}
+            found[name] = {**left, **value}
+        else:
+            found[name] = value
+    return found
 
 
 def merge(levels: Iterable[Mapping[str, object]]) -> dict[str, object]:
@@ -122,5 +261,21 @@ def merge(levels: Iterable[Mapping[str, object]]) -> dict[str, object]:
             twin = _TWIN_OF.get(name)
             if twin and twin not in flat and value is not None:
                 merged.pop(twin, None)
-        merged |= flat
+        for name in flat:
+            for other in DISPLACES.get(name, ()):
+                if other not in flat:
+                    merged.pop(other, None)
+        if flat.get("pretraining.loss") == "spectral" and "pretraining.temperature" not in flat:
+            merged.pop("pretraining.temperature", None)
+        for name, value in flat.items():
+            inside = next((t for t in TABLES if name.startswith(f"{t}.")), None)
+            if inside is not None:
+                merged[inside] = _placed(merged.get(inside), name[len(inside) + 1 :].split("."), value)
+                continue
+            if name in TABLES and isinstance(value, Mapping) and isinstance(merged.get(name), dict):
+                merged[name] = _joined(merged[name], value)  # type: ignore[arg-type]
+                continue
+            known = merged.get(name)
+            both = name.startswith(f"{ARMS}.") and isinstance(known, dict) and isinstance(value, dict)
+            merged[name] = {**known, **value} if both else value  # type: ignore[dict-item]
     return merged

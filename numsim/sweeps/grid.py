@@ -14,8 +14,15 @@ from typing import Any
 import numpy as np
 
 from ..config.errors import ConfigError, fault, nearest
-from ..config.experiment import Experiment, check_setting, flat_settings, numeric_settings
+from ..config.experiment import (
+    Experiment,
+    check_setting,
+    flat_settings,
+    is_inner_setting,
+    numeric_settings,
+)
 from ..config.values import TWINS, merge
+from ..descent.losses import LOSSES, loss_named
 from ..models.checks import show
 from ..runs.measures import PHYSICS
 
@@ -87,10 +94,18 @@ class Grid:
         """
         return hashlib.blake2b(self.canonical(cell, measures).encode(), digest_size=16).digest()
 
+    def _own_losses(self) -> list[str]:
+        """Hashes of the files of losses of one's own."""
+        arms = [overrides.get("finetuning.loss") for overrides in self.experiment.arms.values()]
+        names = dict.fromkeys([self.experiment.finetuning.loss, *arms])
+        return [loss_named(name).digest for name in names if name is not None and name not in LOSSES]
+
     def canonical(self, cell: int, measures: Sequence[str]) -> str:
         """The text that ``key`` is the hash of."""
         settings = merge([self._base, self.overrides(cell)])
         document = {"physics": PHYSICS, "measures": list(measures), "settings": settings}
+        if digests := self._own_losses():
+            document["losses"] = digests
         return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -140,11 +155,12 @@ def _axis(where: str, name: str, given: object, faults: list[str]) -> Axis:
 
 def _values(where: str, name: str, given: object, faults: list[str]) -> tuple[int | float, ...]:
     known = numeric_settings()
-    if name not in known:
+    inner = is_inner_setting(name)
+    if name not in known and not inner:
         near = f"the name of a number; nearest: {nearest(name, known)}"
         faults.append(fault(where, show(given), "seeds to be given by seeds" if name == "seed" else near))
         return ()
-    whole = known[name] is int
+    whole = known.get(name.split(".", 2)[-1] if inner else name) is int
     spaced = isinstance(given, Mapping)
     values = _spaced(where, given, whole, faults) if spaced else _listed(where, given, faults)  # type: ignore[arg-type]
     found: list[int | float] = []

@@ -32,11 +32,13 @@ def _row(name: str, source: str, relation: str, required: float, actual: float) 
     return Condition(name, source, relation, required, actual, ratio, ratio >= 1)
 
 
-def conditions(experiment: Any) -> list[Condition]:
+def conditions(experiment: Any, theorem: str | None = None) -> list[Condition]:
     """The conditions of Zhang and Cao 4.1 and of Cao et al. 4.2 to 4.4 for an experiment, a row each.
 
+    None for data, losses, activations or rules that these do not speak of.
+
     experiment : whose settings are held against them; an Experiment, the name of a preset, the path of a
-    file, or a mapping of settings.
+    file, or a mapping of settings. theorem : None.
 
     Rows for pre-training are left out where there is none, those that need q > 2 where q <= 2; at q = 1 there
     are those of Kou et al. instead. B = min(1/(sigma_p sqrt(d)), 1/|mu|).
@@ -46,7 +48,11 @@ def conditions(experiment: Any) -> list[Condition]:
         from ..config.sources import as_experiment  # only then: theory itself stands on no configuration
 
         experiment = as_experiment(experiment)
+    if theorem is not None:
+        raise ValueError(f"theorem is {theorem!r}, expected None: no other theorem has a table of conditions")
     e = experiment.resolved()
+    if not _covered(e):
+        return []
     d, n, m, q = e.data.dim, e.finetuning.samples, e.network.filters, e.network.q
     snr, signal, noise = e.snr, e.signal_norm, e.data.sigma_p * math.sqrt(d)
     rows = []
@@ -116,6 +122,14 @@ def conditions(experiment: Any) -> list[Condition]:
             ),
         ]
     return rows
+
+
+def _covered(e: Any) -> bool:
+    """Whether it is gradient descent, InfoNCE and logistic loss, on signal-noise data with ReLU powers."""
+    stage = e.pretraining
+    contrastive = not stage.samples or (stage.has_linear_stage and stage.rule.plain)
+    supervised = e.finetuning.rule.plain and e.finetuning.loss == "logistic"
+    return bool(not e.table and not e.arms and e.network.activation == "relu" and contrastive and supervised)
 
 
 def _over(numerator: float, denominator: float) -> float:

@@ -55,6 +55,11 @@ def supervised_learning_rate(
     output_scale: float,
     bias: bool,
     flips: bool = False,
+    activation: str = "relu",
+    slope: float = 0.1,
+    width: float = 1.0,
+    loss: str = "logistic",
+    momentum: float = 0.0,
 ) -> float:
     """eta at a quarter of the stability limit of gradient descent, 2 / (largest curvature).
 
@@ -68,7 +73,31 @@ def supervised_learning_rate(
     f > 0 is the right side of the label. With label flips samples start on the wrong side, and descent takes
     them through f = -1 ... 0, where the second term of h changes sign: the maximum is over those too. Filters
     so large that samples start far beyond f = -1 may overshoot (seen at SNR 5, relative scale 0.3, f = -25).
+
+    The squared loss has q^2 f^(2-2/q) + q (q - 1) f^(1-2/q) (f - y) in the place of h, on the way from 0 to
+    y at most q^2, and with flips, from -y, 3 q^2 - 2 q. The odd "power" starts on both sides, as with flips.
+    "leaky" has a curvature of at most (s^2/m) l'' + (s/m) |l'| (1 - a)/b, the first with all filters
+    together; l'' <= 1/4 and |l'| <= 1 for the logistic loss, 1 and 2 for the squared one. Momentum beta
+    moves 1/(1 - beta) times as far: eta times 1 - beta.
     """
+    data = signal_norm**2 + sigma_p**2 * dim / samples * (1 + math.sqrt(samples / dim)) ** 2
+    flips = flips or activation == "power"
+    if activation == "leaky":
+        second, first = (0.25, 1.0) if loss == "logistic" else (1.0, 2.0)
+        bend = (1 - slope) / width
+        curvature = (output_scale**2 * second + output_scale * first * bend) / filters
+    elif loss == "squared":
+        sharing = filters ** (2 / q - 1) if q < 2 else 1.0
+        bound = 3 * q**2 - 2 * q if flips else q**2
+        curvature = (output_scale / filters) ** (2 / q) * sharing * bound
+    else:
+        curvature = _logistic_curvature(filters, q, output_scale, flips)
+    rate = float(_STABILITY / (curvature * (data + (4.0 if bias else 0.0))))
+    return rate * (1 - momentum) if momentum else rate
+
+
+def _logistic_curvature(filters: int, q: float, output_scale: float, flips: bool) -> float:
+    """Largest second derivative of the logistic loss along activations, ``supervised_learning_rate``."""
     f = np.geomspace(1e-6, 60.0, 2000)
     sigmoid = 1 / (1 + np.exp(f))  # -l'(f); l'' = sigmoid (1 - sigmoid)
     first = q**2 * f ** (2 - 2 / q) * sigmoid * (1 - sigmoid)
@@ -77,6 +106,4 @@ def supervised_learning_rate(
     if flips and q >= 2:  # below 2 the curvature at f = 0 is unbounded, but steps through it are kinks
         h = max(h, float(np.max((first + second * (1 - sigmoid))[f <= 1])))
     sharing = filters ** (2 / q - 1) if q < 2 else 1.0
-    curvature = (output_scale / filters) ** (2 / q) * sharing * h
-    data = signal_norm**2 + sigma_p**2 * dim / samples * (1 + math.sqrt(samples / dim)) ** 2
-    return float(_STABILITY / (curvature * (data + (4.0 if bias else 0.0))))
+    return float((output_scale / filters) ** (2 / q) * sharing * h)
