@@ -239,7 +239,7 @@ def fresh_dense(e: Resolved, seed: int) -> Simulation:
         ),
         alignment(end - start, mu[0]),
     )
-    return Simulation(e, given, pretrained, arms[0], arms[1])
+    return Simulation(e, given, pretrained, dict(zip(("simclr", "direct"), arms, strict=True)))
 
 
 LAWS: dict[str, dict[str, Any]] = {

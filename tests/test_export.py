@@ -117,7 +117,7 @@ def _check(a: Arrays) -> None:
 def test_own_code_ends_in_the_same_filters(name: str, tmp_path: Path) -> None:
     a = _written(tmp_path / "dense.npz", _SMALL | _VARIANTS[name])
     _check(a)
-    assert "W_pretrained" in str(a["readme"])
+    assert ("W_pretrained" in str(a["readme"])) == ("z" in a)
     assert numsim.Experiment(**json.loads(str(a["config"]))).data.dim == a["mu"].size
 
 

@@ -17,7 +17,8 @@ from matplotlib.lines import Line2D
 from test_result import VARIANTS, result_of
 
 import numsim
-from numsim.runs.result import Result, load_result
+from numsim.runs.result import Result
+from numsim.runs.saved import load_result
 from numsim.shown.run_figure import figure, save_figure
 from numsim.shown.style import picture_kind
 
@@ -192,3 +193,35 @@ def test_unknown_formats_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected \.png, \.pdf or \.svg"):
         save_figure(result_of("plain"), tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+_XOR: dict[str, object] = {
+    "data.dim": 50,
+    "data.signals": {"u": {"norm": 4.0}, "v": {"norm": 4.0}},
+    "data.clusters": [
+        {"label": label, "patches": [{name: sign}, {"xi": 1}]}
+        for name, label in (("u", 1), ("v", -1))
+        for sign in (1, -1)
+    ],
+    "network.filters": 2,
+    "pretraining.samples": 0,
+    "finetuning.samples": 4,
+    "finetuning.max_steps": 3,
+    "evaluation.samples": 10,
+    "evaluation.every": 1,
+}
+
+
+@pytest.mark.parametrize(("arms", "across"), [(1, 2), (3, 4), (6, 4)])
+def test_many_arms_are_wrapped(arms: int, across: int) -> None:
+    """A panel an arm and one of all of them, never more than four beside each other."""
+    rates: dict[str, object] = {
+        f"arms.a{k}": {"finetuning.learning_rate": 0.1 * (k + 1)} for k in range(arms)
+    }
+    drawn = figure(numsim.run(numsim.load(None, _XOR | rates)))
+    assert _rendered(drawn)
+    assert len(drawn.axes) == 3 * (arms + 1)
+    titles = [title for axes in drawn.axes if (title := axes.get_title())]
+    assert [title.splitlines()[0] for title in titles] == [*(f"a{k}" for k in range(arms)), titles[-1]]
+    positions = {round(axes.get_position().x0, 2) for axes in drawn.axes if axes.get_title()}
+    assert len(positions) == across

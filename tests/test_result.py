@@ -21,7 +21,8 @@ import xarray as xr
 import numsim
 from numsim.descent.blas import blas_threads
 from numsim.runs.files import write_atomically, write_together
-from numsim.runs.result import ArmResult, Result, load_result
+from numsim.runs.result import ArmResult, Result
+from numsim.runs.saved import load_result
 
 SMALL: dict[str, object] = {
     "network.filters": 2,
@@ -199,7 +200,7 @@ def test_the_stage_to_blame_is_the_one_that_diverged(above: float, stage: str, s
     faulty = replace(
         result,
         pretraining=replace(result.pretraining, loss=loss),
-        simclr=replace(result.simclr, status=status, test_loss=math.inf, steps=7),
+        arms={**result.arms, "simclr": replace(result.simclr, status=status, test_loss=math.inf, steps=7)},
     )
     (line,) = faulty.faults
     what = "not finite" if status == "non_finite" else "test loss not finite"
@@ -222,7 +223,7 @@ _DAMAGE: dict[str, Callable[[Path], object]] = {
     "it has schema None": lambda path: path.write_bytes(bytes(xr.Dataset().to_netcdf(engine="scipy"))),
     "it has the statuses": _attribute("status", '{"direct": "happy"}'),
     "not a result saved by numsim": _attribute("config", "[]"),
-    "direct": _attribute("status", "{}"),
+    "it has no arms": _attribute("status", "{}"),
 }
 
 

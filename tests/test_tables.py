@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -49,6 +50,9 @@ def test_numbers_stand_in_their_columns(variant: str) -> None:
         assert row["train loss"] == _number(arm.train_loss)
         assert row["test loss"] == _number(arm.test_loss)
         error = f"{_number(arm.test_error)} ± {arm.test_error_se:.1g}"
+        if arm.test_error_se == 0:
+            bound = -math.log(0.05) / result.experiment.evaluation.samples
+            error = _number(arm.test_error) if arm.test_error else f"0 (below {bound:.1g} at 95 %)"
         assert row["test error"] == ("–" if arm.status == "non_finite" else error)
         assert (row["steps"], row["status"]) == (str(arm.steps), arm.status)
     stage: dict[str, Any] | None = result.theory["pretraining"]
@@ -80,10 +84,12 @@ def test_numbers_stand_in_their_columns(variant: str) -> None:
     [
         (0.0, 0.01, 0.0, ""),
         (0.2, 0.5, 0.0, ""),
-        (0.5, 0.69315, 0.0, ", no better than chance"),
+        (0.5, 0.69315, 0.0, ", not to be told from chance"),
         (0.0, 0.69315, 0.0, ", but test loss log 2: the outputs vanish on fresh data"),
         (0.3, 0.8, 0.3, ", as good as the flipped labels allow"),
-        (0.495, 0.8, 0.3, ", no better than chance"),
+        (0.499, 0.8, 0.3, ", not to be told from chance"),
+        (0.496, 0.8, 0.3, ", 0.004 below chance (8 standard errors)"),
+        (0.52, 0.8, 0.0, ", 0.02 above chance (40 standard errors)"),
     ],
 )
 def test_the_last_sentence_compares_with_what_is_possible(
@@ -91,8 +97,14 @@ def test_the_last_sentence_compares_with_what_is_possible(
 ) -> None:
     result = result_of("plain")
     experiment = result.experiment.replace({"data.flip_probability": flips}).resolved()
-    direct = replace(result.direct, status="target_loss", train_loss=0.0123, test_error=error, test_loss=loss)
-    _, others = _shown(replace(result, direct=direct, experiment=experiment))
+    numbers: dict[str, Any] = {
+        "train_loss": 0.0123,
+        "test_error": error,
+        "test_error_se": 5e-4,
+        "test_loss": loss,
+    }
+    direct = replace(result.direct, status="target_loss", **numbers)
+    _, others = _shown(replace(result, arms={**result.arms, "direct": direct}, experiment=experiment))
     assert f"direct on 4 labels: training loss 0.012, test error {error:.3g}{remark}." in others
 
 
@@ -101,5 +113,5 @@ def test_the_last_sentence_says_that_the_target_was_missed() -> None:
     arm = replace(result.direct, status="max_steps", train_loss=0.5, steps=40, test_error=0.2)
     for target, reached in ((0.01, " after all 40 steps (target 0.01)"), (0.0, "")):
         experiment = result.experiment.replace({"finetuning.target_loss": target}).resolved()
-        _, others = _shown(replace(result, direct=arm, experiment=experiment))
+        _, others = _shown(replace(result, arms={**result.arms, "direct": arm}, experiment=experiment))
         assert f"direct on 4 labels: training loss 0.5{reached}, test error 0.2." in others

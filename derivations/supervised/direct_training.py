@@ -146,7 +146,7 @@ def trained_arm(e: Resolved, instance: Instance, filters: Floats, arm: Arm, leve
         arm.descent.steps,
         arm.descent.loss,
         arm.descent.status == "target_loss",
-        arm.test,
+        TestResult(*arm.test[:4]),
         raised,
     )
 

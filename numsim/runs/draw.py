@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ..config.errors import ConfigError
 from ..config.experiment import Experiment, Resolved
 from ..config.sources import Given, as_experiment
+from ..models.mixture import Mixtures, draw_table_labelled, draw_table_unlabelled, sums_of
 from ..models.signal_noise import Labelled, Unlabelled, draw_labelled, draw_unlabelled, signal_noise_entries
 from ..models.space import Rng, Space, each, pad
 from ..models.streams import generator
@@ -26,9 +27,9 @@ Floats = npt.NDArray[np.float64]
 class Instance:
     """Everything drawn before training, in D common coordinates (D at most 1 + 2m + 2 n0 + n).
 
-    mu, direction : (D,), the signal and its unit vector; filters : (2m, D); bias : (2m,) or None;
-    unlabelled : None without a contrastive stage; order : (2m,) the random split. Drawn for several seeds,
-    all but mu and direction have a leading axis.
+    mu, direction : (D,), the first signal and its unit vector; signals : (S, D), all; filters : (2m, D);
+    bias : (2m,) or None; unlabelled : None without a contrastive stage; order : (2m,) the random split.
+    Drawn for several seeds, all but mu and direction have a leading axis.
     """
 
     mu: Floats
@@ -38,6 +39,20 @@ class Instance:
     unlabelled: Unlabelled | None
     labelled: Labelled
     order: npt.NDArray[np.int64]
+    signals: Floats | None = None
+    mixtures: Mixtures | None = None
+
+    def sums(self) -> tuple[Floats, Floats]:
+        """z and z~ (n0, D) of the unlabelled samples."""
+        assert self.unlabelled is not None
+        if self.mixtures is None or self.signals is None:
+            return self.unlabelled.sums(self.mu)
+        known = self.unlabelled
+        assert known.clusters is not None
+        assert known.augmented is not None
+        data, width = self.mixtures.data, known.augmented.shape[1]
+        samples = sums_of(data, self.signals, known.clusters, pad(known.noise, width), None)
+        return samples, sums_of(data, self.signals, known.clusters, known.augmented, known.kept)
 
 
 def draw(experiment: Experiment | Given, seed: int | None = None) -> Instance:
@@ -52,6 +67,8 @@ def draw(experiment: Experiment | Given, seed: int | None = None) -> Instance:
     e = as_experiment(experiment).resolved()
     chosen = e.seed if seed is None else seed
     check_memory(e)
+    if e.table:
+        return _draw_table(e, chosen)
     space = Space(e.data.dim)
     filters = _draw_filters(space, e, generator(chosen, "filters"))
     unlabelled = None
@@ -115,6 +132,56 @@ def _draw_rest(
     )
 
 
+def _draw_table(e: Resolved, seed: int) -> Instance:
+    """The instance of a mixture: the signals' axes first, then as for signal-noise data."""
+    mixtures, m = e.mixtures, e.network.filters
+
+    def rng(stream: str) -> np.random.Generator:
+        return generator(seed, stream)
+
+    space = Space(e.data.dim, mixtures.data.rank, mixtures.data.rank)
+    filters = _draw_filters(space, e, rng("filters"))
+    unlabelled = None
+    if e.pretraining.samples:
+        unlabelled = draw_table_unlabelled(
+            space,
+            mixtures.data,
+            e.pretraining.samples,
+            overlap=e.pretraining.overlap,
+            signal_kept=e.pretraining.signal_kept,
+            label_rng=rng("labels"),
+            noise_rng=rng("noise"),
+            view_rng=rng("views"),
+            kept_rng=rng("kept signals"),
+        )
+    labelled = draw_table_labelled(
+        space,
+        mixtures.labelled,
+        e.finetuning.samples,
+        subset_of=unlabelled if e.finetuning.labelled == "subset" else None,
+        label_rng=rng("labelled"),
+        noise_rng=rng("labelled noise"),
+        flip_rng=rng("flips"),
+    )
+    width = space.revealed
+    if unlabelled is not None:
+        assert unlabelled.augmented is not None
+        noise, augmented = pad(unlabelled.noise, width), pad(unlabelled.augmented, width)
+        unlabelled = replace(unlabelled, noise=noise, augmented=augmented)
+    bias = rng("bias").standard_normal(2 * m) * e.init_scale if e.network.bias else None
+    return Instance(
+        mu=pad(mixtures.data.vectors, width)[0],
+        direction=pad(mixtures.data.directions, width)[0],
+        filters=pad(filters, width),
+        bias=bias,
+        unlabelled=unlabelled,
+        labelled=replace(labelled, noise=pad(labelled.noise, width)),
+        order=rng("split").permutation(2 * m),
+        signals=pad(mixtures.data.vectors, width),
+        mixtures=mixtures,
+    )
+
+
 @cache
 def _memory() -> int:
     """Bytes of memory that this machine has."""
@@ -126,6 +193,11 @@ def check_memory(e: Resolved) -> None:
     m, n0, n = e.network.filters, e.pretraining.samples, e.finetuning.samples
     rows = 2 * m + 2 * n0 + n + 1
     entries = signal_noise_entries(n)
+    if e.table:
+        table = e.mixtures.labelled
+        per_sample, kinds = table.on_signals.shape[1], len(table.noises)
+        rows += (kinds - 1) * (2 * n0 + n) + len(table.signals)
+        entries = n * per_sample + len(table.signals)
     width = min(e.data.dim, rows)
     coordinates = (4 * n0 + 3 * (entries + 2 * m)) * width  # as drawn, and as sums of patches
     grams = 2.2 * n0**2 + 2 * entries**2

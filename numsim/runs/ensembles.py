@@ -26,7 +26,7 @@ from ..config.sources import Given, as_experiment
 from ..config.values import MOST
 from ..descent.blas import blas_threads
 from .draw import check_memory
-from .measures import ARMS, FAILED, PHYSICS, STATUSES, blank, measure_many, variables
+from .measures import BY_CLUSTER, FAILED, PHYSICS, STATUSES, blank, clusters_of, measure_many, variables
 from .replicates import portion_size
 from .simulate import Report
 from .versions import versions
@@ -71,7 +71,7 @@ def checked_seeds(seeds: int | Iterable[int]) -> list[int]:
 def run_many(
     experiment: Experiment | Given, seeds: int | Iterable[int], *, workers: int | None = None
 ) -> xr.Dataset:
-    """Run an experiment at many seeds and keep what both arms end in.
+    """Run an experiment at many seeds and keep what its arms end in.
 
     Parameters
     ----------
@@ -81,10 +81,9 @@ def run_many(
     workers : runs at a time; None: as many as there are cores for ``experiment.threads`` each. Threads, or
         processes where there are many short runs.
 
-    Returns
-    -------
-    Dataset with dims arm ("simclr", "direct") and seed: train_loss, test_loss, test_error, steps (NaN where
-    an arm is absent) and status (``flag_values`` and ``flag_meanings`` as in the CF conventions, -1 absent).
+    Returns ------- Dataset with dims arm (the experiment's; of most "simclr", "direct") and seed:
+    train_loss, test_loss, test_error, steps (NaN where an arm is absent) and status (``flag_values`` and
+    ``flag_meanings`` as in the CF conventions, -1 absent).
 
     Entry (arm, s) has the bits of ``run(experiment, seed=s)``, whatever the number of workers. A run that is
     not finite, or that memory did not suffice for, is a status, not an error. Seeds from 2^31 on are saved to
@@ -122,12 +121,12 @@ def _rows(e: Resolved, seeds: Sequence[int], report: Report | None = None) -> li
     """What the runs end in."""
     with blas_threads(e.threads), np.errstate(all="ignore"):  # a status says what was not finite
         found = measure_many(e, seeds, report=report)
-    return [_numbers(numbers) for numbers in found]
+    return [_numbers(e, numbers) for numbers in found]
 
 
-def _numbers(found: Floats | Exception) -> Floats:
+def _numbers(e: Resolved, found: Floats | Exception) -> Floats:
     if isinstance(found, MemoryError):
-        return blank(("arms",), FAILED)
+        return blank(("arms",), FAILED, e.arm_names, clusters_of(e))
     if isinstance(found, Exception):
         raise found
     return found
@@ -183,10 +182,11 @@ def dataset(
     shape = tuple(len(values) for values in coordinates.values())
     grid = rows.reshape(*shape, rows.shape[-1])
     dims = tuple(coordinates)
+    arms = experiment.arm_names
     found: dict[str, Any] = {}
     column = 0
     for v in variables(measures):
-        width = len(ARMS) if v.per_arm else 1
+        width = len(arms) if v.per_arm else 1
         values = grid[..., column : column + width]
         column += width
         attrs: dict[str, Any] = {"long_name": v.words}
@@ -199,7 +199,17 @@ def dataset(
             found[v.name] = (("arm", *dims), np.ascontiguousarray(arm_first), attrs)
         else:
             found[v.name] = (dims, np.ascontiguousarray(values[..., 0]), attrs)
-    per_arm = {"arm": list(ARMS)} if any(v.per_arm for v in variables(measures)) else {}
+    clusters = clusters_of(experiment) if "arms" in measures else ()
+    if clusters:
+        dims_of = ("arm", *dims, "cluster")
+        for v in BY_CLUSTER:
+            width = len(arms) * len(clusters)
+            values = grid[..., column : column + width].reshape(*shape, len(arms), len(clusters))
+            column += width
+            moved = np.ascontiguousarray(np.moveaxis(values, -2, 0))
+            found[v.name] = (dims_of, moved, {"long_name": v.words})
+        coordinates = {**coordinates, "cluster": list(clusters)}
+    per_arm = {"arm": list(arms)} if any(v.per_arm for v in variables(measures)) else {}
     settings = {key: value for key, value in experiment.as_dict().items() if key != "seed"}
     labelled = xr.Dataset(
         found,

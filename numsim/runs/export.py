@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..config.arms import Plan
 from ..config.errors import ConfigError
-from ..config.experiment import Experiment
+from ..config.experiment import Experiment, Resolved
 from ..config.sources import Given, as_experiment
 from ..descent.blas import blas_threads
+from ..descent.rules import epoch_batches, label_flips
 from ..models.streams import generator
 from .draw import draw
 from .files import write_atomically
 from .result import Result
-from .simulate import Simulation, simulate
+from .simulate import Arm, Pretrained, Simulation, simulate, training_start, unlabelled_patches
 
 if TYPE_CHECKING:
     from .simulate import Report
@@ -28,19 +32,61 @@ Floats = npt.NDArray[np.float64]
 
 MOST = 100_000
 
-_README = """Dense instance of a numsim run. Arrays (d = ambient dimension, float64):
-mu (d,); W0 (2m, d) initial filters; z, z_aug (n0, d) patch sums and views of the unlabelled samples;
-x (n, 2, d) patches [y mu, xi] with the true y; y (n,) observed labels; true_y (n,); split (2m,).
-Pre-training (if z is there): W <- W - pretraining_learning_rate * dL/dW, pretraining_steps times, from W0 to
-W_pretrained (2m, d), with s_ij = <W z_i, W z_j> / temperature, s_i+ = <W z_i, W z_aug_i> / temperature and
-L = mean over i of -log(exp(s_i+) / (exp(s_i+) + sum over j != i of exp(s_ij))).
-Hand-over: W[split].reshape(2, m, d), index 0 is the sign +1.
-Training: W <- W - finetuning_learning_rate * dL/dW with L = mean over i of log(1 + exp(-y_i f_i)),
-f = output_scale / m * sum over filters and patches of max(0, <w, x>)^q, first sign minus second:
-simclr_steps steps from W_pretrained to W_simclr (2, m, d), direct_steps steps from W0 to W_direct.
-With a bias, <w, x> + b throughout: bias0[split].reshape(2, m) starts both arms, bias_simclr and
-bias_direct (2, m) are final, same learning rate. At q = 1 the derivative of max(0, t) at t = 0 is 0.
-config is the experiment as JSON."""
+_README = """Dense instance of a numsim run. Arrays (d = ambient dimension, float64): mu (d,), of a mixture
+signals (S, d); W0 (2m, d) initial filters; x (n, P, d) patches of the labelled samples; y (n,) observed
+labels; true_y (n,); split (2m,); of a mixture clusters (n,). Hand-over: W[split].reshape(2, m, d), index 0
+is the sign +1. Training of arm NAME: NAME_steps updates from W0, or from the filters after its pre-training,
+to W_NAME (2, m, d): {training} f = output_scale / m * sum over filters and patches of sigma(<w, x>), first
+sign minus second; sigma is {activation}. A step: g = gradient on the batch; with sam_radius r > 0 the
+gradient at w + r g/|g|; g <- g min(1, clip_norm/|g|) if clip_norm > 0; g <- g + weight_decay w; v <-
+momentum v + g; w <- w - rate v, norms over all filters and biases; with schedule "cosine" rate =
+learning_rate (1 + cos(pi t/T))/2, t = 0, 1, ... and T the cap on steps. finetuning_batches (T, B) are the
+samples of each step, finetuning_flips (T, n) multiply the labels, where used. What an arm has of its own is
+called ..._NAME, or NAME_learning_rate; all else is the base's. {bias}{pretraining}config is the experiment
+as JSON; its "arms" are the overrides, by dotted name."""
+
+_SIGMA = {
+    "relu": "max(0, t)^q (derivative 0 at t = 0)",
+    "power": "sign(t) |t|^q",
+    "leaky": "slope t for t <= 0, slope t + (1 - slope) t^2/(2 width) up to width, "
+    "t - (1 - slope) width/2 beyond",
+}
+_TRAINING = {
+    "logistic": "the loss is the mean over samples of log(1 + exp(-y f)).",
+    "squared": "the loss is half the mean over samples of (f - y)^2.",
+}
+_CONTRASTIVE = {
+    "info_nce": "L = mean over i of -log(exp(s_i+) / (exp(s_i+) + sum over k != i of exp(s_ik))), k samples",
+    "nt_xent": "L = mean over all 2 n0 of -log(exp(s_ii+) / sum over k != i of exp(s_ik)), i+ the other view",
+    "spectral": "L = -(2/n0) sum_i <h_i, h~_i> + sum over samples i != k of <h_i, h_k>^2 / (n0 (n0 - 1))",
+}
+
+
+def _readme(e: Resolved, pretrained: Pretrained | None, bias: bool) -> str:
+    """What the arrays are, for this experiment."""
+    stage = ""
+    if pretrained is not None:
+        s = e.pretraining
+        seen = (
+            "h_r = sum over patches of sigma(<w_r, x>), unlabelled and views (n0, P, d), power pretraining_q"
+            if s.encoder == "network"
+            else "h = W z, z and z_aug (n0, d) patch sums of the samples and of their views"
+        )
+        unit = ", divided by its length" if s.normalised else ""
+        stage = (
+            f"Pre-training: pretraining_steps updates from W0 to W_pretrained (2m, d). Features {seen}{unit};"
+            "\n"
+            f"s_ik = <h_i, h_k> / temperature, s_i+ of a sample and its view; {_CONTRASTIVE[s.loss]}.\n"
+            "pretraining_batches (T, B): the samples of each step, negatives are among them.\n"
+        )
+    biases = "With a bias, <w, x> + b throughout: bias0[split].reshape(2, m) starts, bias_NAME (2, m) ends.\n"
+    loss = e.finetuning.loss
+    return _README.format(
+        training=_TRAINING.get(loss, f"the loss is that of {loss}."),
+        activation=_SIGMA[e.network.activation],
+        bias=biases if bias else "",
+        pretraining=stage,
+    )
 
 
 def write_dense(experiment: Experiment | Given, path: Path, *, report: Report | None = None) -> None:
@@ -83,17 +129,15 @@ def _frame(width: int, dim: int, rng: np.random.Generator) -> Floats:
 
 def _arrays(simulation: Simulation) -> dict[str, Any]:
     e, instance = simulation.experiment, simulation.instance
-    arms = {"simclr": simulation.simclr, "direct": simulation.direct}
     width = instance.filters.shape[1]
     frame = _frame(width, e.data.dim, generator(e.seed, "embedding"))
     labelled = instance.labelled
-    signal = labelled.true_labels[:, None] * instance.mu
+    started = next((arm.pretrained for arm in simulation.arms.values() if arm.pretrained), None)
     arrays: dict[str, Any] = {
-        "readme": _README,
+        "readme": _readme(e, started, instance.bias is not None),
         "config": json.dumps(e.as_dict()),
         "mu": instance.mu @ frame,
         "W0": instance.filters @ frame,
-        "x": np.stack([signal @ frame, labelled.noise @ frame], axis=1),
         "y": labelled.labels,
         "true_y": labelled.true_labels,
         "split": instance.order,
@@ -102,22 +146,86 @@ def _arrays(simulation: Simulation) -> dict[str, Any]:
         "temperature": e.pretraining.temperature,
         "finetuning_learning_rate": e.finetuning.learning_rate,
     }
+    if instance.mixtures is None:
+        signal = labelled.true_labels[:, None] * instance.mu
+        arrays["x"] = np.stack([signal @ frame, labelled.noise @ frame], axis=1)
+    else:
+        dictionary, _ = training_start(replace(instance, bias=None), labelled, instance.filters)
+        arrays["x"] = (dictionary.vectors @ frame)[dictionary.patches]
+        assert instance.signals is not None
+        arrays |= {"signals": instance.signals @ frame, "clusters": labelled.clusters}
+    if e.network.activation == "leaky":
+        arrays |= {"slope": e.network.slope, "width": e.network.width}
     if instance.bias is not None:
         arrays["bias0"] = instance.bias
-    if simulation.pretrained is not None and instance.unlabelled is not None:
-        z, z_aug = instance.unlabelled.sums(instance.mu)
-        arrays |= {
-            "z": z @ frame,
-            "z_aug": z_aug @ frame,
+    if started is not None:
+        arrays |= _unlabelled(simulation, frame)
+    taken = [arm.descent.steps for arm in simulation.arms.values() if arm.descent is not None]
+    arrays |= _random(e, [arm.plan for arm in simulation.arms.values()], max(taken, default=0))
+    for name, arm in simulation.arms.items():
+        if arm.descent is not None:
+            arrays |= _arm(e, name, arm, frame)
+    return arrays
+
+
+def _arm(e: Resolved, name: str, arm: Arm, frame: Floats) -> dict[str, Any]:
+    """Where an arm ends, and what it has of its own."""
+    assert arm.descent is not None
+    width = len(frame)
+    found = {f"W_{name}": arm.filters[..., :width] @ frame, f"{name}_steps": arm.descent.steps}
+    if arm.plan.finetuning.learning_rate != e.finetuning.learning_rate:
+        found[f"{name}_learning_rate"] = arm.plan.finetuning.learning_rate
+    if e.network.bias:
+        found[f"bias_{name}"] = arm.filters[..., width]
+    settings = arm.plan.pretraining
+    if arm.plan.own_pretraining and arm.pretrained is not None and settings is not None:
+        found |= {
+            f"pretraining_learning_rate_{name}": settings.learning_rate,
+            f"temperature_{name}": settings.temperature,
+            f"W_pretrained_{name}": arm.pretrained.filters @ frame,
+            f"pretraining_steps_{name}": arm.pretrained.descent.steps,
+        }
+    return found
+
+
+def _unlabelled(simulation: Simulation, frame: Floats) -> dict[str, Any]:
+    """The unlabelled samples and their views, and what shared pre-training made of them."""
+    e, instance, found = simulation.experiment, simulation.instance, dict[str, Any]()
+    if e.pretraining.encoder == "network":
+        patches = unlabelled_patches((instance.mixtures or e.mixtures).data, instance)
+        dense = (patches.vectors @ frame)[patches.patches]
+        n = e.pretraining.samples
+        found |= {"unlabelled": dense[:n], "views": dense[n:], "pretraining_q": e.pretraining.q}
+    else:
+        z, z_aug = instance.sums()
+        found |= {"z": z @ frame, "z_aug": z_aug @ frame}
+    if simulation.pretrained is not None:
+        found |= {
             "pretraining_learning_rate": e.pretraining.learning_rate,
             "pretraining_steps": simulation.pretrained.descent.steps,
             "W_pretrained": simulation.pretrained.filters @ frame,
         }
-    for name, arm in arms.items():
-        if arm is None or arm.descent is None:
-            continue
-        arrays[f"W_{name}"] = arm.filters[..., :width] @ frame
-        arrays[f"{name}_steps"] = arm.descent.steps
-        if instance.bias is not None:
-            arrays[f"bias_{name}"] = arm.filters[..., width]
-    return arrays
+    return found
+
+
+def _random(e: Resolved, plans: Sequence[Plan], longest: int) -> dict[str, Any]:
+    """Batches and flips of every stage, T of the longest arm; ..._NAME where an arm's are not the base's."""
+    found: dict[str, Any] = {}
+    n, n0 = e.finetuning.samples, e.pretraining.samples
+
+    def batches(stream: str, samples: int, batch: int, steps: int) -> npt.NDArray[np.int64]:
+        return epoch_batches(generator(e.seed, stream), samples, batch, steps)
+
+    for plan in plans:
+        settings, stage = plan.finetuning, plan.pretraining
+        if settings.batch:
+            own = "" if settings.batch == e.finetuning.batch else f"_{plan.name}"
+            found[f"finetuning_batches{own}"] = batches("batches", n, settings.batch, longest)
+        if settings.label_noise:
+            own = "" if settings.label_noise == e.finetuning.label_noise else f"_{plan.name}"
+            rng = generator(e.seed, "label noise")
+            found[f"finetuning_flips{own}"] = label_flips(rng, n, settings.label_noise, longest)
+        if stage is not None and stage.batch:
+            own = "" if stage.batch == e.pretraining.batch else f"_{plan.name}"
+            found[f"pretraining_batches{own}"] = batches("pretraining batches", n0, stage.batch, stage.steps)
+    return found

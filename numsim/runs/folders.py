@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from ..config.experiment import Experiment, flat_settings
 from ..models.checks import show
 from .measures import PHYSICS
-from .result import Result, load_result
+from .result import Result
+from .saved import load_result
 
 if TYPE_CHECKING:
     import xarray as xr

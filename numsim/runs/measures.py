@@ -1,6 +1,6 @@
 """What is measured of a run in ensembles and sweeps: a few numbers a (configuration, seed), by name.
 
-    arms         both arms: train_loss, test_loss, test_error, steps, status (the contract of ``run_many``)
+    arms         every arm: train_loss, test_loss, test_error, steps, status (the contract of ``run_many``)
     pretraining  the contrastive stage alone: pretraining_steps, pretraining_loss, alignment = cos^2(W - W^0,
     mu) spectrum     of the power matrix A alone: top_eigenvalue in units of u, top_alignment = cos^2(v_1, mu)
     (P2)
@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..config.experiment import Resolved
+from ..config.arms import DEFAULT_ARMS
+from ..config.experiment import Experiment, Resolved
 from ..descent.driver import STATUSES as ENDS
 from ..descent.power_matrix import top_eigenpairs
 from .draw import Instance, draw
@@ -29,6 +30,7 @@ from .simulate import Arm, Report, Simulation, pretrain_only, simulate
 __all__ = [
     "ABSENT",
     "ARMS",
+    "BY_CLUSTER",
     "FAILED",
     "MEASURES",
     "NON_FINITE",
@@ -37,6 +39,7 @@ __all__ = [
     "STATUSES",
     "Variable",
     "blank",
+    "clusters_of",
     "measure",
     "measure_many",
     "size",
@@ -45,7 +48,7 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 
-ARMS = ("simclr", "direct")
+ARMS = tuple(DEFAULT_ARMS)
 STATUSES = ("absent", "target_loss", "max_steps", "non_finite", "failed", "not_run")
 """Of an arm, from -1 on: there is none; how training ended; the run broke off; it was left out."""
 ABSENT, NON_FINITE, FAILED, NOT_RUN = -1, 2, 3, 4
@@ -60,7 +63,7 @@ this version).
 
 @dataclass(frozen=True)
 class Variable:
-    """One number that is measured; words : what it is; per_arm : whether there is one for each of ARMS."""
+    """One number that is measured; words : what it is; per_arm : whether there is one for each arm."""
 
     name: str
     words: str
@@ -92,19 +95,34 @@ def variables(measures: Sequence[str]) -> tuple[Variable, ...]:
     return tuple(variable for name in measures for variable in MEASURES[name])
 
 
-def size(measures: Sequence[str]) -> int:
-    """How many numbers ``measure`` returns: one a variable, two where it is per arm."""
-    return sum(len(ARMS) if v.per_arm else 1 for v in variables(measures))
+BY_CLUSTER = (
+    Variable("test_loss_by_cluster", "test loss of a cluster", True),
+    Variable("test_error_by_cluster", "test error of a cluster, its label flips included", True),
+)
+"""Of a mixture, beside the measure "arms": one number an arm and cluster each."""
 
 
-def blank(measures: Sequence[str], status: int) -> Floats:
+def clusters_of(e: Experiment) -> tuple[str, ...]:
+    """The clusters whose errors are measured: those of the test data of a mixture."""
+    return e.mixtures.test.clusters if e.table else ()
+
+
+def size(measures: Sequence[str], arms: Sequence[str] = ARMS, clusters: Sequence[str] = ()) -> int:
+    """How many numbers ``measure`` returns: one a variable, or one an arm, or an arm and cluster."""
+    found = sum(len(arms) if v.per_arm else 1 for v in variables(measures))
+    return found + ("arms" in measures) * len(BY_CLUSTER) * len(arms) * len(clusters)
+
+
+def blank(
+    measures: Sequence[str], status: int, arms: Sequence[str] = ARMS, clusters: Sequence[str] = ()
+) -> Floats:
     """What stands for the numbers of a run that gave none: NaN, and the status of each arm."""
-    return np.concatenate(
-        [
-            np.full(len(ARMS) if v.per_arm else 1, status if v.name == "status" else math.nan)
-            for v in variables(measures)
-        ]
-    )
+    found = [
+        np.full(len(arms) if v.per_arm else 1, status if v.name == "status" else math.nan)
+        for v in variables(measures)
+    ]
+    left = size(measures, arms, clusters) - size(measures, arms)
+    return np.concatenate([*found, np.full(left, math.nan)])
 
 
 def measure(
@@ -124,6 +142,8 @@ def measure(
             found += _pretraining(e, instance, seed, simulation, report)
         else:
             found += _spectrum(e, instance)
+    if simulation is not None and e.table:
+        found += _by_cluster(simulation)
     return np.array(found)
 
 
@@ -166,8 +186,21 @@ def _together(e: Resolved, seeds: Sequence[int]) -> list[Floats]:
 
 
 def _arms(simulation: Simulation) -> list[float]:
-    pairs = zip(_arm(simulation.simclr), _arm(simulation.direct), strict=True)
-    return [value for pair in pairs for value in pair]
+    names = simulation.experiment.arm_names
+    columns = zip(*(_arm(simulation.arms.get(name)) for name in names), strict=True)
+    return [value for column in columns for value in column]
+
+
+def _by_cluster(simulation: Simulation) -> list[float]:
+    """Losses, then errors, arm by arm; NaN where an arm has none."""
+    e = simulation.experiment
+    nothing = np.full(len(clusters_of(e)), math.nan)
+    found: list[float] = []
+    for field in ("loss_by_cluster", "error_by_cluster"):
+        for name in e.arm_names:
+            arm = simulation.arms.get(name)
+            found += list(nothing if arm is None else getattr(arm.test, field, nothing))
+    return found
 
 
 def _arm(arm: Arm | None) -> list[float]:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..config.experiment import Resolved
+from ..config.parts import ResolvedFinetuning
 from ..descent.contrastive import LINEAR_END
 from ..descent.driver import STATUSES
 from ..descent.fresh_views import FreshDescent
@@ -51,22 +52,30 @@ def compare(simulation: Simulation) -> dict[str, Any]:
         cos^2(v_1, mu), eigenvector ratio |<v_1, mu>| / |mean y_i <v_1, xi_i>|, steps to the linear end and
         the ratio <w, mu> / sd<w, xi_new> at hand-over. Theory takes only the filters' initial overlap with
         v_1 from the draw.
+    Both are None where no statement covers the rule, the loss or the activation.
     race : {arm: {class: ...}}: start values, blow-up times, predicted ratio and winner, measured winner
     ("undecided" while neither has blown up).
     """
     e = simulation.experiment
     scales = {"snr": e.snr, "signal_norm": e.signal_norm, "init_scale": e.init_scale, "kappa": e.kappa}
     result: dict[str, Any] = {"scales": scales, "pretraining": None, "race": None}
-    if simulation.pretrained is not None:
+    if e.table:
+        return result
+    if simulation.pretrained is not None and e.pretraining.rule.plain and e.pretraining.has_linear_stage:
         result["pretraining"] = _pretraining(simulation)
-    if e.network.q > 2:
-        arms = {"simclr": simulation.simclr, "direct": simulation.direct}
-        result["race"] = {
+    if e.network.q > 2 and e.network.activation == "relu":
+        races = {
             name: _race(e, arm, simulation.instance.mu, simulation.instance.labelled.true_labels)
-            for name, arm in arms.items()
-            if arm is not None and arm.descent is not None
+            for name, arm in simulation.arms.items()
+            if arm.descent is not None and _raced(arm.plan.finetuning)
         }
+        result["race"] = races or None
     return result
+
+
+def _raced(settings: ResolvedFinetuning) -> bool:
+    """Whether S1 speaks of this training: gradient descent on the logistic loss."""
+    return settings.rule.plain and settings.loss == "logistic"
 
 
 def predicted_spectrum(e: Resolved) -> Spectrum:
@@ -241,7 +250,7 @@ def _race(e: Resolved, arm: Arm, mu: Floats, true_labels: Floats) -> dict[str, d
             q=e.network.q,
             signal_norm=e.signal_norm,
             noise_norm=noise_norm,
-            learning_rate=e.finetuning.learning_rate,
+            learning_rate=arm.plan.finetuning.learning_rate,
             output_scale=e.network.output_scale,
         )
         table[f"{label:+.0f}"] = {

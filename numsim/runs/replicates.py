@@ -38,12 +38,18 @@ def portion_size(e: Resolved) -> int:
 
     A call cannot be interrupted: it must not take longer than a loop between its pauses.
     """
-    if e.pretraining.samples:
+    if e.pretraining.samples or e.arms or not plain(e):
         return 1
     filters, entries = 2 * e.network.filters, signal_noise_entries(e.finetuning.samples)
     steps = e.finetuning.max_steps * (filters * entries**2 + WORK_OF_A_STEP)
     test = e.evaluation.samples * filters * (filters + 50)  # normals, their products, activations
     return max(1, min(_PORTION, int(WORK_BETWEEN_PAUSES / (steps + test))))
+
+
+def plain(e: Resolved) -> bool:
+    """Whether training is gradient descent on the logistic loss of ReLU powers, all that the stack does."""
+    stage = e.finetuning
+    return stage.rule.plain and stage.loss == "logistic" and e.network.activation == "relu"
 
 
 def supervised_runs(e: Resolved, seeds: Sequence[int]) -> tuple[Trained, Floats, Floats]:
@@ -52,7 +58,7 @@ def supervised_runs(e: Resolved, seeds: Sequence[int]) -> tuple[Trained, Floats,
         instance = draw_supervised(e, seeds)
         rngs = [generator(seed, "evaluation") for seed in seeds]
     dictionary, initial = training_start(instance, instance.labelled, instance.filters)
-    trained = train_stack(initial, dictionary, **training_settings(e))
+    trained = train_stack(initial, dictionary, **training_settings(e, e.plans[0].finetuning))
     loss, _, error, _ = evaluate_stack(
         *test_network(instance, trained.filters, instance.filters.shape[-1]),
         rngs=rngs,

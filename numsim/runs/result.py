@@ -6,18 +6,20 @@ import json
 import math
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from ..config.experiment import Experiment, Resolved
-from ..descent.driver import EXPLANATIONS, NON_FINITE, STATUSES
-from ..theory import conditions
+from ..config.arms import Plan
+from ..config.experiment import Resolved
+from ..descent.driver import EXPLANATIONS, NON_FINITE
+from ..descent.evaluation import TableTest, TestResult
+from ..theory import Condition, conditions
 from .draw import Instance
 from .files import write_atomically
 from .measures import PHYSICS
@@ -28,10 +30,10 @@ from .versions import versions
 if TYPE_CHECKING:  # half a second, which a run that nobody plots or saves need not spend
     import xarray as xr
 
-__all__ = ["ArmResult", "PretrainingResult", "Result", "load_result", "plain_values"]
+__all__ = ["ARM_NUMBERS", "ArmResult", "PretrainingResult", "Result", "plain_values"]
 
 SCHEMA = 1
-_ARM_NUMBERS = ("train_loss", "test_loss", "test_loss_se", "test_error", "test_error_se")
+ARM_NUMBERS = ("train_loss", "test_loss", "test_loss_se", "test_error", "test_error_se")
 _NEVER_STARTED = "not finite from the start: reduce the step size of the stage before, or the initial scale"
 
 
@@ -40,7 +42,10 @@ class ArmResult:
     """One arm after supervised training.
 
     train_loss : of the last iterate; test_loss, test_error : on fresh data, with the Monte-Carlo standard
-    errors test_loss_se, test_error_se; steps; status : "target_loss", "max_steps" or "non_finite".
+    errors test_loss_se, test_error_se; steps; status : "target_loss", "max_steps" or "non_finite". filters :
+    (2, m, D), trained, in the instance's coordinates (a bias is the last); None in a result from a file.
+    loss_by_cluster, error_by_cluster : of the test data, of a mixture alone. pretraining : the contrastive
+    stage of this arm, where it is not the base's.
     """
 
     train_loss: float
@@ -51,6 +56,20 @@ class ArmResult:
     steps: int
     status: str
     _build: Callable[[], xr.Dataset] = field(repr=False, compare=False)
+    filters: npt.NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
+    loss_by_cluster: Mapping[str, float] | None = None
+    error_by_cluster: Mapping[str, float] | None = None
+    pretraining: PretrainingResult | None = None
+
+    @property
+    def test_error_by_cluster(self) -> xr.DataArray | None:
+        """Test error (cluster,), flips included, of a mixture; their mean by weight is test_error."""
+        return _by_cluster(self.error_by_cluster)
+
+    @property
+    def test_loss_by_cluster(self) -> xr.DataArray | None:
+        """Test loss (cluster,), of a mixture."""
+        return _by_cluster(self.loss_by_cluster)
 
     @cached_property
     def trajectory(self) -> xr.Dataset:
@@ -58,7 +77,8 @@ class ArmResult:
 
         Dims step, sign (+1, -1), filter, sample. gamma (step, sign, filter) and rho (..., sample) of
         derivations/model.md (10); signal_inner = <w, mu>, noise_inner = <w, xi_i> (with the bias, if any);
-        loss (step).
+        loss (step); initial (step), the factor of w^0, with weight decay; test_loss and test_error
+        (evaluation_step) where evaluation.every is given.
         """
         return self._build()
 
@@ -72,7 +92,7 @@ class ArmResult:
 class PretrainingResult:
     """The contrastive stage.
 
-    steps; loss : InfoNCE of the last iterate; alignment : cos^2(W - W^0, mu); status : "linear_end",
+    steps; loss : contrastive, of the last iterate; alignment : cos^2(W - W^0, mu); status : "linear_end",
     "max_steps" or "non_finite".
     """
 
@@ -99,30 +119,42 @@ class PretrainingResult:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: both arms, the contrastive stage, theory beside measurement, provenance.
+    """A finished run: its arms, the contrastive stage, theory beside measurement, provenance.
 
-    experiment : as used (with the derived step sizes and scales); simclr and pretraining are None without
-    unlabelled samples.
+    experiment : as used (with the derived step sizes and scales); arms : by name, in order; pretraining : the
+    stage that arms share, None without unlabelled samples, or where every arm has its own or none.
     """
 
     experiment: Resolved
     pretraining: PretrainingResult | None
-    simclr: ArmResult | None
-    direct: ArmResult
+    arms: Mapping[str, ArmResult]
     provenance: dict[str, str]
     _compare: Callable[[], dict[str, Any]] = field(repr=False, compare=False)
+
+    @property
+    def simclr(self) -> ArmResult | None:
+        """The arm of this name, pre-trained and fine-tuned; None where there is none."""
+        return self.arms.get("simclr")
+
+    @property
+    def direct(self) -> ArmResult:
+        """The arm of this name, trained directly; None where the arms given have other names."""
+        return self.arms.get("direct")  # type: ignore[return-value]
 
     @classmethod
     def of(cls, simulation: Simulation) -> Result:
         """Present a simulation; trajectories and predictions are computed when first asked for."""
         return cls(
             experiment=simulation.experiment,
-            pretraining=_pretraining_result(simulation),
-            simclr=None if simulation.simclr is None else _arm_result(simulation, simulation.simclr),
-            direct=_arm_result(simulation, simulation.direct),
+            pretraining=_pretraining_result(simulation, simulation.pretrained),
+            arms={name: _arm_result(simulation, arm) for name, arm in simulation.arms.items()},
             provenance=_provenance(),
             _compare=partial(compare, simulation),
         )
+
+    def plan(self, arm: str) -> Plan:
+        """How an arm was trained: its settings, with the derived rates."""
+        return next(plan for plan in self.experiment.plans if plan.name == arm)
 
     @property
     def seed(self) -> int:
@@ -137,51 +169,67 @@ class Result:
     @property
     def finite(self) -> bool:
         """Whether every stage stayed finite."""
-        stages = (self.pretraining, self.simclr, self.direct)
-        return all(stage is None or stage.status != NON_FINITE for stage in stages)
+        return all(stage.status != NON_FINITE for stage in self.stages.values())
+
+    @property
+    def stages(self) -> dict[str, PretrainingResult | ArmResult]:
+        """All that was trained, by name: pretraining, each arm, before it its own pre-training, if any."""
+        found: dict[str, PretrainingResult | ArmResult] = {}
+        if self.pretraining is not None:
+            found["pretraining"] = self.pretraining
+        for name, arm in self.arms.items():
+            if arm.pretraining is not None:
+                found[f"pretraining_{name}"] = arm.pretraining
+            found[name] = arm
+        return found
 
     @property
     def faults(self) -> tuple[str, ...]:
         """What was not finite and which setting to change: a line a stage, none if all is well."""
-        e, stage = self.experiment, self.pretraining
-        lines = []
-        rates = {"pretraining": e.pretraining.learning_rate, "finetuning": e.finetuning.learning_rate}
-        advice = {name: f"reduce {name}.learning_rate ({rate})" for name, rate in rates.items()}
+        n0, lines = self.experiment.pretraining.samples, []
+        stage = self.pretraining
         if stage is not None and stage.status == NON_FINITE:
+            rate = self.experiment.pretraining.learning_rate
             lines.append(
                 f"pretraining: not finite after {stage.steps} steps, nothing to fine-tune; "
-                f"{advice['pretraining']}"
+                f"reduce pretraining.learning_rate ({rate})"
             )
-        # A contrastive loss above that of filters at zero is a stage that had begun to diverge.
-        diverged = stage is not None and not stage.loss < 1 + math.log(e.pretraining.samples)
-        for name in ("simclr", "direct"):
-            arm: ArmResult | None = getattr(self, name)
-            if arm is None or (name == "simclr" and lines):
+        for plan in self.experiment.plans:
+            arm = self.arms[plan.name]
+            started = (arm.pretraining or self.pretraining) if plan.pretraining is not None else None
+            if started is not None and started.status == NON_FINITE:
+                if arm.pretraining is not None:
+                    lines.append(f"{plan.name}: pre-training not finite after {started.steps} steps")
                 continue
             if arm.status != NON_FINITE and math.isfinite(arm.test_loss):
                 continue
             what = "not finite" if arm.status == NON_FINITE else "test loss not finite"
-            change = advice["pretraining" if name == "simclr" and diverged else "finetuning"]
-            if arm.steps == 0 and not (name == "simclr" and diverged):
+            # A contrastive loss above that of filters at zero is a stage that had begun to diverge.
+            if started is not None and plan.pretraining is not None and not started.loss < 1 + math.log(n0):
+                change = f"reduce pretraining.learning_rate ({plan.pretraining.learning_rate})"
+            elif arm.steps == 0:
                 change = "reduce the initial scale (network.init_scale, network.relative_init_scale)"
-            lines.append(f"{name}: {what} after {arm.steps} steps; {change}")
+            else:
+                change = f"reduce finetuning.learning_rate ({plan.finetuning.learning_rate})"
+            lines.append(f"{plan.name}: {what} after {arm.steps} steps; {change}")
         return tuple(lines)
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """The theorems' conditions; none for data, losses and rules that their statements do not cover."""
+        return conditions(self.experiment)
 
     def summary(self) -> dict[str, Any]:
         """The run as a JSON document (schema 1), NaN as None; without ``seconds``."""
-        arms = {
-            name: None if arm is None else {key: getattr(arm, key) for key in (*_ARM_NUMBERS, *_ENDS)}
-            for name, arm in (("simclr", self.simclr), ("direct", self.direct))
-        }
-        stage = self.pretraining
+        arms = {name: _arm_document(arm) for name, arm in self.arms.items()}
         document = {
             "schema": SCHEMA,
             "config": self.experiment.as_dict(),
-            "conditions": [row._asdict() for row in conditions(self.experiment)],
-            **arms,
-            "pretraining": None
-            if stage is None
-            else {key: getattr(stage, key) for key in ("steps", "loss", "alignment", "status")},
+            "conditions": [row._asdict() for row in self.conditions],
+            "simclr": arms.get("simclr"),
+            "direct": arms.get("direct"),
+            "arms": arms,
+            "pretraining": _stage_document(self.pretraining),
             "theory": self.theory,
             "provenance": self.provenance,
         }
@@ -194,33 +242,29 @@ class Result:
         Attributes hold configuration, statuses, predictions and provenance as JSON; in the predictions NaN
         and Infinity stand as Python writes them.
         """
-        import xarray as xr
+        from .labelled import merged
 
-        parts = []
-        statuses = {}
-        for name in ("pretraining", "simclr", "direct"):
-            stage = getattr(self, name)
-            if stage is None:
-                continue
-            statuses[name] = stage.status
-            own_dims = ("step",) if isinstance(stage, ArmResult) else ("step", "filter")
-            dataset = stage.trajectory.drop_attrs()
-            dataset = dataset.rename({dim: f"{name}_{dim}" for dim in own_dims})
-            scalars = _ARM_NUMBERS if isinstance(stage, ArmResult) else ("loss_end", "alignment_end")
-            values = {key: getattr(stage, key.removesuffix("_end")) for key in scalars}
-            dataset = dataset.rename({key: f"{name}_{key}" for key in dataset.data_vars})
-            dataset = dataset.assign({f"{name}_{key}": value for key, value in values.items()})
-            dataset[f"{name}_steps"] = np.int32(stage.steps)
-            parts.append(dataset)
-        merged: xr.Dataset = xr.merge(parts, join="exact", compat="equals", combine_attrs="drop")
-        merged.attrs = {
+        stages = self.stages
+        ends = {name: ARM_NUMBERS if name in self.arms else ("loss_end", "alignment_end") for name in stages}
+        found = merged(stages, ends)
+        found.attrs = {
             "schema": SCHEMA,
             "config": json.dumps(self.experiment.as_dict()),
-            "status": json.dumps(statuses),
+            "status": json.dumps({name: stage.status for name, stage in stages.items()}),
             "theory": json.dumps(plain_values(self.theory, strict=False)),
+            **self._clusters(),
             "provenance": json.dumps(self.provenance),
         }
-        return merged
+        return found
+
+    def _clusters(self) -> dict[str, str]:
+        """Test loss and error by cluster, as JSON, of a mixture."""
+        found = {
+            name: {"loss_by_cluster": arm.loss_by_cluster, "error_by_cluster": arm.error_by_cluster}
+            for name, arm in self.arms.items()
+            if arm.error_by_cluster is not None
+        }
+        return {"by_cluster": json.dumps(found)} if found else {}
 
     def to_netcdf(self) -> bytes:
         """The content of the file that ``save`` writes: ``to_dataset()`` as NetCDF 3."""
@@ -230,81 +274,6 @@ class Result:
         """Write ``to_netcdf()`` to a file; an existing one is replaced only when the new one is whole."""
         content = self.to_netcdf()
         write_atomically(Path(path), lambda file: file.write(content))
-
-
-_ENDS = ("steps", "status")
-
-
-def load_result(path: str | os.PathLike[str]) -> Result:
-    """The result that ``Result.save`` wrote to ``path``; its ``to_dataset()`` is identical.
-
-    Raises ValueError for a file that is not a saved result, OSError for one that cannot be read.
-    """
-    content = Path(path).read_bytes()
-    try:
-        return _loaded(content)
-    except Exception as error:  # a damaged file may raise anything while it is taken apart
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{os.fspath(path)} is not a result saved by numsim: {reason}") from error
-
-
-def _loaded(content: bytes) -> Result:
-    import xarray as xr
-
-    if not content.startswith(b"CDF"):
-        raise ValueError("it is not a NetCDF 3 file" if content else "it is empty")
-    with xr.open_dataset(BytesIO(content), engine="scipy") as opened:
-        dataset = opened.load().drop_encoding()
-    if dataset.attrs.get("schema") != SCHEMA:
-        raise ValueError(f"it has schema {dataset.attrs.get('schema')}, this version reads {SCHEMA}")
-    statuses = json.loads(dataset.attrs["status"])
-    if not set(statuses.values()) <= set(STATUSES):
-        raise ValueError(f"it has the statuses {statuses}, expected some of {STATUSES}")
-    parts = json.loads(dataset.attrs["theory"])  # a part that the run does not have is None
-    theory = {name: None if part is None else _without_null(part) for name, part in parts.items()}
-    stages = {name: _loaded_stage(dataset, name, status) for name, status in statuses.items()}
-    return Result(
-        Experiment(**json.loads(dataset.attrs["config"])).resolved(),
-        stages.get("pretraining"),
-        stages.get("simclr"),
-        stages["direct"],
-        json.loads(dataset.attrs["provenance"]),
-        partial(_restored, theory),
-    )
-
-
-def _restored(theory: dict[str, Any]) -> dict[str, Any]:
-    return theory
-
-
-def _without_null(value: Any) -> Any:
-    """NaN for None: so numbers that are not finite were kept once."""
-    if isinstance(value, dict):
-        return {key: _without_null(item) for key, item in value.items()}
-    return math.nan if value is None else value
-
-
-def _loaded_stage(dataset: xr.Dataset, name: str, status: str) -> Any:
-    prefix = f"{name}_"
-    names = [key for key in dataset.data_vars if str(key).startswith(prefix)]
-    part = dataset[names]
-    values = {str(key).removeprefix(prefix): part[key].item() for key in names if part[key].ndim == 0}
-    series = part.drop_vars([key for key in names if part[key].ndim == 0])
-    used = {dim for key in series.data_vars for dim in series[key].dims}
-    series = series.drop_vars([key for key in series.coords if not set(series[key].dims) <= used])
-    renamed = {
-        key: str(key).removeprefix(prefix) for key in (*series.variables,) if str(key).startswith(prefix)
-    }
-    trajectory = series.rename(renamed).drop_attrs()
-    build = partial(_given, trajectory)
-    if name == "pretraining":
-        return PretrainingResult(values["steps"], values["loss_end"], values["alignment_end"], status, build)
-    numbers = {key: values[key] for key in _ARM_NUMBERS}
-    return ArmResult(**numbers, steps=values["steps"], status=status, _build=build)
-
-
-def _given(dataset: xr.Dataset) -> xr.Dataset:
-    return dataset
 
 
 def _arm_result(simulation: Simulation, arm: Arm) -> ArmResult:
@@ -318,11 +287,47 @@ def _arm_result(simulation: Simulation, arm: Arm) -> ArmResult:
         steps=0 if descent is None else descent.steps,
         status=arm.status,
         _build=partial(_arm_trajectory, simulation.instance, arm),
+        filters=arm.filters,
+        **_clusters(simulation, test),
+        pretraining=_pretraining_result(simulation, arm.pretrained) if arm.plan.own_pretraining else None,
     )
 
 
-def _pretraining_result(simulation: Simulation) -> PretrainingResult | None:
-    stage = simulation.pretrained
+def _by_cluster(values: Mapping[str, float] | None) -> xr.DataArray | None:
+    import xarray as xr
+
+    if values is None:
+        return None
+    return xr.DataArray(list(values.values()), coords={"cluster": list(values)}, dims="cluster")
+
+
+def _clusters(simulation: Simulation, test: TestResult | TableTest) -> dict[str, dict[str, float]]:
+    """What an arm's test says of single clusters, of a mixture."""
+    mixtures = simulation.instance.mixtures
+    if mixtures is None or not isinstance(test, TableTest):
+        return {}
+    names = mixtures.test.clusters
+    return {
+        "loss_by_cluster": dict(zip(names, map(float, test.loss_by_cluster), strict=True)),
+        "error_by_cluster": dict(zip(names, map(float, test.error_by_cluster), strict=True)),
+    }
+
+
+def _arm_document(arm: ArmResult) -> dict[str, Any]:
+    found = {key: getattr(arm, key) for key in (*ARM_NUMBERS, "steps", "status")}
+    if arm.error_by_cluster is not None:
+        found |= {"test_error_by_cluster": arm.error_by_cluster, "test_loss_by_cluster": arm.loss_by_cluster}
+    own = {"pretraining": _stage_document(arm.pretraining)} if arm.pretraining is not None else {}
+    return found | own
+
+
+def _stage_document(stage: PretrainingResult | None) -> dict[str, Any] | None:
+    if stage is None:
+        return None
+    return {key: getattr(stage, key) for key in ("steps", "loss", "alignment", "status")}
+
+
+def _pretraining_result(simulation: Simulation, stage: Pretrained | None) -> PretrainingResult | None:
     if stage is None:
         return None
     return PretrainingResult(

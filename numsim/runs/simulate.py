@@ -1,27 +1,32 @@
-"""Both arms of the two-stage experiment on a given instance: pre-train, fine-tune, train directly, evaluate.
+"""The arms of the two-stage experiment on a given instance: pre-train, fine-tune or train directly, evaluate.
 
-Both arms share the labelled data, the initial filters and their split, and all settings; the ``simclr`` arm
-passes through contrastive pre-training first (derivations/model.md).
+All arms share the labelled data, the initial filters and their split, and what is random in the steps; of
+the default two, ``simclr`` passes through contrastive pre-training first, ``direct`` does not
+(derivations/model.md).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..config.arms import Plan
 from ..config.experiment import Experiment, Resolved
+from ..config.parts import RULES, ResolvedFinetuning, ResolvedPretraining
 from ..descent.driver import NON_FINITE, Descent
-from ..descent.evaluation import TestResult, evaluate
+from ..descent.evaluation import TableTest, TestResult, evaluate, evaluate_table, own_test_loss
 from ..descent.fresh_views import FreshDescent, FreshViews, pretrain_fresh_views
+from ..descent.losses import LOSSES, Settings, loss_named
 from ..descent.network import split_filters
-from ..descent.pretraining import alignment, pretrain
+from ..descent.pretraining import Contrast, activation_of, alignment, pretrain, pretrain_dictionary
 from ..descent.supervised import train_dictionary
 from ..models.dictionary import PatchDictionary
+from ..models.mixture import Mixture, label_dictionary, view_patches
 from ..models.signal_noise import Labelled, Unlabelled, signal_noise_dictionary
 from ..models.space import pad
 from ..models.streams import generator
@@ -33,27 +38,37 @@ Floats = npt.NDArray[np.float64]
 Report = Callable[[str, int, float], None]
 
 
+_OWN = 1000
+"""Test samples of a user's own loss, which is asked one sample at a time."""
+
+
 @dataclass(frozen=True)
 class Pretrained:
-    """The contrastive stage: last filters (2m, at least D), its descent, cos^2(W - W^0, mu)."""
+    """The contrastive stage: last filters (2m, at least D), its descent, cos^2(W - W^0, mu), its settings."""
 
     filters: Floats
     descent: Descent | FreshDescent
     alignment: float
+    settings: ResolvedPretraining | None = None
+    mixture: Mixture | None = None
 
 
 @dataclass(frozen=True)
 class Arm:
     """One supervised training: filters (2, m, D) before and after (the bias, if any, is the last coordinate).
 
-    descent is None where there was nothing finite to start from.
+    descent is None where there was nothing finite to start from. pretrained : what it starts from, None for
+    W^0; along : (step, test) every ``evaluation.every`` steps.
     """
 
     dictionary: PatchDictionary
     initial: Floats
     filters: Floats
     descent: Descent | None
-    test: TestResult
+    test: TestResult | TableTest
+    plan: Plan
+    pretrained: Pretrained | None = None
+    along: Sequence[tuple[int, TestResult | TableTest]] = ()
 
     @property
     def status(self) -> str:
@@ -70,8 +85,17 @@ class Simulation:
     experiment: Resolved
     instance: Instance
     pretrained: Pretrained | None
-    simclr: Arm | None
-    direct: Arm
+    arms: Mapping[str, Arm]
+
+    @property
+    def simclr(self) -> Arm | None:
+        """The arm of this name, if there is one."""
+        return self.arms.get("simclr")
+
+    @property
+    def direct(self) -> Arm:
+        """The arm of this name; None where the arms given have other names."""
+        return self.arms.get("direct")  # type: ignore[return-value]
 
 
 def simulate(
@@ -93,13 +117,23 @@ def simulate(
     def watch(stage: str) -> Callable[[int, float], None] | None:
         return None if report is None else lambda step, loss: report(stage, step, loss)
 
-    pretrained = None
-    simclr = None
-    if instance.unlabelled is not None:
-        pretrained = stages.pretrain(instance.unlabelled, watch("pre-training"))
-        simclr = stages.train(pretrained.filters, watch("fine-tuning"))
-    direct = stages.train(instance.filters, watch("direct training"))
-    return Simulation(e, instance, pretrained, simclr, direct)
+    shared = None
+    arms = {}
+    for plan in e.plans:
+        if plan.pretraining is not None and instance.unlabelled is None:
+            continue  # an instance that somebody made, for direct training
+        own = shared
+        if plan.pretraining is not None and (shared is None or plan.own_pretraining):
+            assert instance.unlabelled is not None
+            watcher = watch(f"pre-training, {plan.name}" if plan.own_pretraining else "pre-training")
+            own = stages.pretrain(instance.unlabelled, plan.pretraining, watcher)
+            shared = shared if plan.own_pretraining else own
+        start = None if plan.pretraining is None else own
+        arms[plan.name] = stages.train(plan, start, watch(_STAGES.get(plan.name, plan.name)))
+    return Simulation(e, instance, shared, arms)
+
+
+_STAGES = {"simclr": "fine-tuning", "direct": "direct training"}
 
 
 def pretrain_only(
@@ -110,7 +144,7 @@ def pretrain_only(
     assert instance.unlabelled is not None
     stages = _Stages(e, instance, e.seed if seed is None else seed, record=2)
     watch = None if report is None else lambda step, loss: report("pre-training", step, loss)
-    return stages.pretrain(instance.unlabelled, watch)
+    return stages.pretrain(instance.unlabelled, e.pretraining, watch)
 
 
 @dataclass(frozen=True)
@@ -122,23 +156,49 @@ class _Stages:
     seed: int
     record: int | None
 
-    def pretrain(self, unlabelled: Unlabelled, progress: Callable[[int, float], None] | None) -> Pretrained:
+    def pretrain(
+        self,
+        unlabelled: Unlabelled,
+        settings: ResolvedPretraining,
+        progress: Callable[[int, float], None] | None,
+    ) -> Pretrained:
         e, instance = self.experiment, self.instance
-        settings = e.pretraining
         descent: Descent | FreshDescent
-        if unlabelled.augmented is not None:
-            z, z_aug = unlabelled.sums(instance.mu)
+        network = e.network
+        if settings.encoder == "network":
+            patches = unlabelled_patches((instance.mixtures or e.mixtures).data, instance)
+            n = e.pretraining.samples
+            pairs = np.concatenate([patches.patches[:n], patches.patches[n:]], axis=1)
+            filters, descent = pretrain_dictionary(
+                instance.filters,
+                replace(patches, patches=pairs, labels=np.ones(n)),
+                Contrast(settings.loss, settings.temperature, settings.normalised, True, False),
+                settings.rule,
+                activation_of(settings.q, network.activation, network.slope, network.width),
+                settings.learning_rate,
+                generator(self.seed, "pretraining batches") if settings.batch else None,
+                max_steps=settings.steps,
+                record=self.record,
+                progress=progress,
+                threads=e.threads,
+            )
+        elif unlabelled.augmented is not None:
+            z, z_aug = instance.sums()
             filters, descent = pretrain(
                 instance.filters,
                 z,
                 z_aug,
                 learning_rate=settings.learning_rate,
-                temperature=settings.temperature,
+                temperature=None if settings.loss == "spectral" else settings.temperature,
                 max_steps=settings.steps,
                 stop_at_linear_end=settings.stop_at_linear_end,
+                loss=settings.loss,
+                normalised=settings.normalised,
+                rng=generator(self.seed, "pretraining batches") if settings.batch else None,
                 record=self.record,
                 progress=progress,
                 threads=e.threads,
+                **{name: getattr(settings, name) for name in RULES},
             )
         else:
             filters, descent = pretrain_fresh_views(
@@ -161,26 +221,95 @@ class _Stages:
                 threads=e.threads,
             )
         moved = filters - pad(instance.filters, filters.shape[1])
-        return Pretrained(filters, descent, alignment(moved, instance.mu))
+        general = instance.mixtures is not None or settings.encoder == "network"
+        mixture = (instance.mixtures or e.mixtures).data if general else None
+        return Pretrained(filters, descent, alignment(moved, instance.mu), settings, mixture)
 
-    def train(self, filters: Floats, progress: Callable[[int, float], None] | None) -> Arm:
+    def train(
+        self, plan: Plan, pretrained: Pretrained | None, progress: Callable[[int, float], None] | None
+    ) -> Arm:
         e, instance = self.experiment, self.instance
+        filters = instance.filters if pretrained is None else pretrained.filters
         width = filters.shape[1]
         labelled = instance.labelled
-        padded = Labelled(labelled.true_labels, labelled.labels, pad(labelled.noise, width))
+        padded = replace(labelled, noise=pad(labelled.noise, width))
         dictionary, initial = training_start(instance, padded, filters)
         if not math.isfinite(initial.sum()):
             nothing = np.full_like(initial, np.nan)
-            return Arm(dictionary, initial, nothing, None, TestResult(*[float("nan")] * 4))
+            blank = TestResult(*[float("nan")] * 4)
+            return Arm(dictionary, initial, nothing, None, blank, plan, pretrained)
+
+        def test(trained: Floats) -> TestResult | TableTest:
+            rng = generator(self.seed, "evaluation")
+            W, direction, bias = test_network(instance, trained, width)
+            general = e.network.activation != "relu" or plan.finetuning.loss != "logistic"
+            if instance.mixtures is None and not general:
+                return evaluate(W, direction, bias, rng=rng, **test_settings(e))
+            signals, mixture = _signals(instance, width), (instance.mixtures or e.mixtures).test
+            found = evaluate_table(
+                W,
+                signals,
+                bias,
+                mixture,
+                q=e.network.q,
+                output_scale=e.network.output_scale,
+                activation=e.network.activation,
+                slope=e.network.slope,
+                width=e.network.width,
+                loss=plan.finetuning.loss,
+                samples=e.evaluation.samples,
+                rng=rng,
+            )
+            if plan.finetuning.loss in LOSSES:
+                return found
+            own = (loss_named(plan.finetuning.loss), network_settings(e))
+            loss, loss_se, by_cluster = own_test_loss(
+                W, signals, bias, mixture, *own, samples=min(_OWN, e.evaluation.samples), rng=rng
+            )
+            return found._replace(loss=loss, loss_se=loss_se, loss_by_cluster=by_cluster)
+
+        along: list[tuple[int, TestResult | TableTest]] = []
+
+        def observe(step: int, trained: Floats) -> None:
+            if step == 0:  # a descent that began anew
+                along.clear()
+            along.append((step, test(trained)))
+
         trained, descent = train_dictionary(
-            initial, dictionary, record=self.record, progress=progress, **training_settings(e)
+            initial,
+            dictionary,
+            record=self.record,
+            progress=progress,
+            rule=plan.finetuning.rule,
+            batch_rng=generator(self.seed, "batches") if plan.finetuning.batch else None,
+            flip_rng=generator(self.seed, "label noise") if plan.finetuning.label_noise else None,
+            observe=(e.evaluation.every, observe) if e.evaluation.every else None,
+            **training_settings(e, plan.finetuning),
         )
-        test = evaluate(
-            *test_network(instance, trained, width),
-            rng=generator(self.seed, "evaluation"),
-            **test_settings(e),
-        )
-        return Arm(dictionary, initial, trained, descent, test)
+        return Arm(dictionary, initial, trained, descent, test(trained), plan, pretrained, along)
+
+
+def unlabelled_patches(mixture: Mixture, instance: Instance) -> PatchDictionary:
+    """The patches of the unlabelled samples and of their views, 2 n0 "samples", views last."""
+    unlabelled = instance.unlabelled
+    assert unlabelled is not None
+    assert unlabelled.augmented is not None
+    signals = _signals(instance, unlabelled.augmented.shape[1])
+    if unlabelled.clusters is None:
+        clusters = (unlabelled.labels < 0).astype(np.int64)
+        unlabelled = replace(unlabelled, clusters=clusters, kept=np.ones(len(clusters)))
+    return view_patches(mixture, signals, unlabelled)
+
+
+def _signals(instance: Instance, width: int) -> Floats:
+    """mu_s (S, width)."""
+    return pad(instance.mu[None] if instance.signals is None else instance.signals, width)
+
+
+def network_settings(e: Resolved) -> Settings:
+    """What a loss sees of the network."""
+    n = e.network
+    return Settings(n.q, n.filters, n.output_scale, n.activation, n.slope, n.width)
 
 
 def training_start(instance: Instance, labelled: Labelled, filters: Floats) -> tuple[PatchDictionary, Floats]:
@@ -188,7 +317,11 @@ def training_start(instance: Instance, labelled: Labelled, filters: Floats) -> t
 
     With a bias, that is the last coordinate of both. Leading axes, of all arrays, are replicates.
     """
-    dictionary = signal_noise_dictionary(instance.mu, labelled)
+    if instance.mixtures is None:
+        dictionary = signal_noise_dictionary(instance.mu, labelled)
+    else:
+        signals = _signals(instance, labelled.noise.shape[-1])
+        dictionary = label_dictionary(instance.mixtures.labelled, signals, labelled)
     if instance.bias is not None:
         dictionary = dictionary.with_bias()
         filters = np.concatenate([filters, instance.bias[..., None]], axis=-1)
@@ -202,12 +335,15 @@ def test_network(instance: Instance, trained: Floats, width: int) -> tuple[Float
     return trained[..., :width], direction, None if instance.bias is None else trained[..., width]
 
 
-def training_settings(e: Resolved) -> dict[str, Any]:
-    """Arguments of ``train_dictionary`` that an experiment settles."""
-    settings = e.finetuning
+def training_settings(e: Resolved, settings: ResolvedFinetuning) -> dict[str, Any]:
+    """Arguments of ``train_dictionary`` that an experiment and an arm settle, but for the rule."""
+    network = e.network
+    other = {name: getattr(network, name) for name in ("activation", "slope", "width")}
     return {
-        "q": e.network.q,
-        "output_scale": e.network.output_scale,
+        **(other if network.activation != "relu" else {}),
+        **({"loss": settings.loss} if settings.loss != "logistic" else {}),
+        "q": network.q,
+        "output_scale": network.output_scale,
         "learning_rate": settings.learning_rate,
         "max_steps": settings.max_steps,
         "target_loss": settings.target_loss,

@@ -11,6 +11,7 @@ from ..descent.fresh_views import FreshDescent
 from ..descent.pretraining import alignment
 from ..models.decomposition import pretraining_coefficients, supervised_coefficients
 from .draw import Instance
+from .mixture_trajectories import mixture_arm, mixture_stage
 from .simulate import Arm, Pretrained
 
 __all__ = ["arm_trajectory", "pretraining_trajectory"]
@@ -18,6 +19,18 @@ __all__ = ["arm_trajectory", "pretraining_trajectory"]
 
 def arm_trajectory(instance: Instance, arm: Arm) -> xr.Dataset:
     """What ``ArmResult.trajectory`` holds."""
+    found = _signal_noise_arm(instance, arm) if instance.mixtures is None else mixture_arm(instance, arm)
+    if not arm.along:
+        return found
+    steps = np.array([step for step, _ in arm.along], dtype=np.int32)
+    series = {
+        f"test_{number}": ("evaluation_step", np.array([getattr(test, number) for _, test in arm.along]))
+        for number in ("loss", "error")
+    }
+    return found.assign(series).assign_coords(evaluation_step=steps)
+
+
+def _signal_noise_arm(instance: Instance, arm: Arm) -> xr.Dataset:
     _, m, width = arm.initial.shape
     dictionary = arm.dictionary
     signal, noise = dictionary.part("signal"), dictionary.part("noise")
@@ -28,9 +41,15 @@ def arm_trajectory(instance: Instance, arm: Arm) -> xr.Dataset:
         states = arm.descent.recorded_coefficients
     gamma, rho = supervised_coefficients(states, dictionary, instance.mu, instance.labelled.noise)
     start = arm.initial.reshape(2 * m, width) @ dictionary.vectors.T
+    variables: dict[str, tuple[Any, Any]] = {}
+    if arm.plan.finetuning.weight_decay and arm.descent is not None:
+        initial = arm.descent.recorded_initial
+        variables["initial"] = ("step", initial)
+        start = initial[:, None, None] * start
     inner = (start + states @ dictionary.gram()).reshape(-1, 2, m, entries)
     return xr.Dataset(
-        {
+        variables
+        | {
             "gamma": (("step", "sign", "filter"), gamma),
             "rho": (("step", "sign", "filter", "sample"), rho),
             "signal_inner": (("step", "sign", "filter"), inner[..., signal.start]),
@@ -51,6 +70,8 @@ def arm_trajectory(instance: Instance, arm: Arm) -> xr.Dataset:
 
 def pretraining_trajectory(instance: Instance, stage: Pretrained) -> xr.Dataset:
     """What ``PretrainingResult.trajectory`` holds."""
+    if stage.mixture is not None:
+        return mixture_stage(instance, stage)
     unlabelled = instance.unlabelled
     assert unlabelled is not None
     descent = stage.descent
@@ -68,8 +89,14 @@ def pretraining_trajectory(instance: Instance, stage: Pretrained) -> xr.Dataset:
         )
         variables["rho_aug"] = (per_sample, rho_aug)
         both = dictionary.vectors
-        aligned = np.array([alignment(state @ both, instance.mu) for state in states])
+        initial = descent.recorded_initial
+        moved = [state @ both for state in states]
         signal = instance.filters @ instance.mu + states @ (both @ instance.mu)
+        if stage.settings is not None and stage.settings.weight_decay:
+            moved = [part + (c - 1.0) * instance.filters for part, c in zip(moved, initial, strict=True)]
+            signal += (initial - 1.0)[:, None] * (instance.filters @ instance.mu)
+            variables["initial"] = ("step", initial)
+        aligned = np.array([alignment(part, instance.mu) for part in moved])
     variables |= {
         "gamma": (("step", "filter"), gamma),
         "rho": (per_sample, rho),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ..config.experiment import Experiment
-from ..runs.measures import ARMS, MEASURES, variables
+from ..runs.measures import MEASURES, variables
 from ..sweeps.axis_labels import UNITS, label
 from ..sweeps.criteria import FittedBoundary, exponent_text, sweep_fits, swept_experiment
 from ..sweeps.curves import CURVES
@@ -40,6 +41,13 @@ _THEORY: tuple[dict[str, Any], ...] = (
     {"color": "#D55E00", "linestyle": (0, (5, 2)), "marker": "x", "markersize": 5, "linewidth": 1.8},
     {"color": "#CC79A7", "linestyle": (0, (1, 1.5)), "marker": "+", "markersize": 6, "linewidth": 2.0},
 )
+
+
+def arms_of(found: xr.Dataset) -> list[str]:
+    """The arms of a sweep, in order."""
+    return [str(arm) for arm in found["arm"].values]
+
+
 _ARM_WORDS = {"simclr": "pre-trained, fine-tuned", "direct": "direct training"}
 _FRACTIONS = ("test_error", "alignment", "top_alignment")
 
@@ -131,7 +139,8 @@ def _panels(found: xr.Dataset, axes: Sequence[str], fitted: Sequence[FittedBound
     x, y, *others = axes
     arms: list[str | None] = [None]
     if "arm" in found[variable].dims:
-        arms = [arm for arm in ARMS if np.isfinite(found[variable].sel(arm=arm).values).any()] or [ARMS[-1]]
+        names = arms_of(found)
+        arms = [arm for arm in names if np.isfinite(found[variable].sel(arm=arm).values).any()] or [names[-1]]
     places = [dict[str, float]()]
     for name in others:
         places = [{**place, name: value} for place in places for value in found[name].values.tolist()]
@@ -206,7 +215,11 @@ def _heat(found: xr.Dataset, e: Experiment, panel: _Panel, axes: Axes) -> Any:
     axes.set_xlabel(_symbol(found, panel.x))
     axes.set_ylabel(_symbol(found, panel.y))
     at = ", ".join(f"{label(k)} = {v:.4g}" for k, v in panel.at.items())
-    name = panel.fit.criterion.name if panel.fit is not None else _ARM_WORDS.get(panel.arm or "", "")
+    name = (
+        panel.fit.criterion.name
+        if panel.fit is not None
+        else _ARM_WORDS.get(panel.arm or "", panel.arm or "")
+    )
     axes.set_title(f"{name}\n{at}" if at and name else name or at, fontsize=9.5)
     return mesh
 
@@ -312,14 +325,25 @@ def _short(name: str) -> str:
     )
 
 
+_STYLES = (
+    ("#0072B2", "o", "-"),
+    ("#D55E00", "s", "--"),
+    ("#009E73", "^", "-."),
+    ("#CC79A7", "D", ":"),
+    ("#E69F00", "v", (0, (5, 1, 1, 1))),
+    ("#56B4E9", "P", (0, (1, 1))),
+)
+"""Colour, marker and dashes of an arm: of Okabe and Ito, and to be told apart in grey."""
+
+
 def _curves(found: xr.Dataset, axis: str) -> Figure:
     """One axis: mean over seeds with its 95 % interval, a curve an arm."""
     variable = _main_variable(found)
     drawn = Figure(figsize=(6.2, 4.6), layout="constrained")
     axes = drawn.subplots()
     x = found[axis].values.astype(float)
-    arms: list[str | None] = list(ARMS) if "arm" in found[variable].dims else [None]
-    for arm, style in zip(arms, (("#0072B2", "o", "-"), ("#D55E00", "s", "--")), strict=False):
+    arms: list[str | None] = [*arms_of(found)] if "arm" in found[variable].dims else [None]
+    for arm, style in zip(arms, cycle(_STYLES), strict=False):
         values = found[variable].sel({"arm": arm} if arm else {}).transpose(axis, "seed").values
         known = np.isfinite(values).sum(axis=1)
         if not known.any():
@@ -339,7 +363,7 @@ def _curves(found: xr.Dataset, axis: str) -> Figure:
             marker=marker,
             linestyle=line,
             capsize=2,
-            label=_ARM_WORDS.get(arm or "", "mean over seeds, 95 %"),
+            label=_ARM_WORDS.get(arm or "", arm or "mean over seeds, 95 %"),
         )
     if _logarithmic(x):
         axes.set_xscale("log")

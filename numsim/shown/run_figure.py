@@ -16,12 +16,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ..config.arms import Plan
 from ..config.experiment import Resolved
 from ..descent.driver import NON_FINITE
 from ..runs.files import write_atomically
 from ..runs.prediction import predicted_spectrum, predicted_unit
 from ..runs.result import ArmResult, Result
 from ..theory import coefficient_growth
+from .mixture_panels import draw_clusters, draw_coefficients, has_extra
 from .style import picture, picture_kind
 
 __all__ = ["figure", "save_figure"]
@@ -34,6 +36,8 @@ _PREDICTED: dict[str, Any] = {"color": "black", "linestyle": (0, (4, 2)), "linew
 _SMALLEST, _LARGEST = 1e-100, 1e200  # what is drawn: the margins of a logarithmic axis must not overflow
 _BEYOND = 30.0  # a prediction is drawn to this multiple of what was measured
 _ORDER_ONE = 2.0
+_MOST_COLUMNS = 4
+_LOSSES = {"info_nce": "InfoNCE loss", "nt_xent": "NT-Xent loss", "spectral": "spectral loss"}
 _TITLES = {"simclr": "Fine-tuning after pre-training", "direct": "Direct training"}
 
 
@@ -51,30 +55,38 @@ def figure(result: Result) -> Figure:
     with the leading-order race (S1) a_0 (1 - t/t*)^(-1/(q-2)) up to its blow-up. Logarithmic axes leave out
     what is not positive; predictions end where they leave the range of what was measured.
     """
-    arms = {name: getattr(result, name) for name in _TITLES}
-    present = {name: arm for name, arm in arms.items() if arm is not None}
-    columns = len(present) + (result.pretraining is not None)
-    drawn = Figure(figsize=(4.6 * columns, 7.2), layout="constrained")
-    grid = drawn.subplots(3, columns, squeeze=False, height_ratios=[1.6, 1, 0.35])
+    present = result.arms
+    stages = len(present) + (result.pretraining is not None)
+    extra = has_extra(result)
+    columns = stages + extra
+    drawn, grid = _grid(columns)
     with np.errstate(over="ignore", invalid="ignore"):  # of a run that was not finite
         if result.pretraining is not None:
             _draw_pretraining(result, grid[0, 0], grid[1, 0])
-        for column, (name, arm) in enumerate(present.items(), start=columns - len(present)):
+        for column, (name, arm) in enumerate(present.items(), start=stages - len(present)):
             race = (result.theory["race"] or {}).get(name)
-            _draw_arm(result.experiment, arm, race, grid[0, column], grid[1, column])
+            _draw_arm(result.experiment, result.plan(name), arm, race, grid[0, column], grid[1, column])
             finite = arm.status != NON_FINITE and np.isfinite(arm.test_loss)
             outcome = f"test error {arm.test_error:.3g}" if finite else "not finite"
-            grid[0, column].set_title(f"{_TITLES[name]}\n{outcome}", fontsize=10)
+            grid[0, column].set_title(f"{_TITLES.get(name, name)}\n{outcome}", fontsize=10)
+    if extra:
+        draw_clusters(result, grid[0, -1], grid[1, -1])
     for top, bottom, foot in grid.T:
         foot.axis("off")
+        labelled = top if top.get_legend_handles_labels()[0] else bottom
         foot.legend(
-            *top.get_legend_handles_labels(), loc="upper center", ncols=2, fontsize=7.5, frameon=False
+            *labelled.get_legend_handles_labels(), loc="upper center", ncols=2, fontsize=7.5, frameon=False
         )
         bottom.set_xlabel("step")
         for axes in (top, bottom):
+            if extra and (not axes.axison or axes is grid[0, -1]):
+                continue
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             _tidy(axes)
     e = result.experiment
+    if e.table:
+        drawn.suptitle(_table_title(result), fontsize=11)
+        return drawn
     drawn.suptitle(
         f"$d$ = {e.data.dim:.3g}, SNR = {e.snr:.3g}, $n_0$ = {e.pretraining.samples}, "
         + ("\n" if columns == 1 else "")
@@ -82,6 +94,27 @@ def figure(result: Result) -> Figure:
         fontsize=11,
     )
     return drawn
+
+
+def _grid(columns: int) -> tuple[Figure, npt.NDArray[np.object_]]:
+    """A figure, and its axes (3, columns): wrapped where one line of columns would be too small to read."""
+    lines = -(-columns // _MOST_COLUMNS)
+    across = -(-columns // lines)
+    drawn = Figure(figsize=((4.6 if across <= 3 else 3.6) * across, 7.2 * lines), layout="constrained")
+    places = drawn.subplots(3 * lines, across, squeeze=False, height_ratios=[1.6, 1, 0.35] * lines)
+    grid = places.reshape(lines, 3, across).swapaxes(0, 1).reshape(3, -1)
+    for place in grid[:, columns:].ravel():
+        place.remove()
+    return drawn, grid[:, :columns]
+
+
+def _table_title(result: Result) -> str:
+    e = result.experiment
+    data = e.mixtures.data
+    lengths = zip(data.signals, data.norms, strict=True)
+    signals = ", ".join(rf"$\Vert${name}$\Vert$ = {norm:.3g}" for name, norm in lengths)
+    sizes = f"$n_0$ = {e.pretraining.samples}, $n$ = {e.finetuning.samples}, $m$ = {e.network.filters}"
+    return f"$d$ = {e.data.dim:.3g}, {signals}, {sizes}, seed {e.seed}"
 
 
 def _tidy(axes: Axes) -> None:
@@ -118,13 +151,16 @@ def _draw_pretraining(result: Result, top: Axes, bottom: Axes) -> None:
     assert stage is not None
     path = stage.trajectory
     steps = path["step"].values
+    if e.table:
+        _draw_table_stage(result, top, bottom)
+        return
     gamma = np.sqrt(np.mean(path["gamma"].values ** 2, axis=1))
     rho = np.sqrt(np.mean(path["rho"].values ** 2, axis=(1, 2)))
     highest = max(
         _curve(top, steps, gamma, r"$\gamma$ (signal), rms", _SIGNAL),
         _curve(top, steps, rho, r"$\rho$ (noise), rms", _NOISE),
     )
-    if e.pretraining.views == "fixed":
+    if e.pretraining.views == "fixed" and result.theory["pretraining"] is not None:
         for values in _predicted_growth(e, result.theory["pretraining"], steps):
             _prediction(top, steps, values, "predicted, linear stage (P2, P3)", _BEYOND * highest)
     if highest > 0:
@@ -138,8 +174,10 @@ def _draw_pretraining(result: Result, top: Axes, bottom: Axes) -> None:
     top.set_title(f"Pre-training\n{'not finite' if stage.status == NON_FINITE else outcome}", fontsize=10)
     loss = path["loss"].values
     _draw_loss(bottom, steps, loss)
-    bottom.set_ylabel("InfoNCE loss")
+    bottom.set_ylabel(_LOSSES[e.pretraining.loss])
     n0 = e.pretraining.samples
+    if not e.pretraining.has_linear_stage:
+        return
     if np.any(loss > _BEYOND * np.log(n0)):  # it exploded
         bottom.set_yscale("log")
         return
@@ -176,10 +214,14 @@ def _predicted_growth(e: Resolved, measured: dict[str, Any], steps: Floats) -> t
 
 
 def _draw_arm(
-    e: Resolved, arm: ArmResult, race: dict[str, dict[str, Any]] | None, top: Axes, bottom: Axes
+    e: Resolved, plan: Plan, arm: ArmResult, race: dict[str, dict[str, Any]] | None, top: Axes, bottom: Axes
 ) -> None:
     path = arm.trajectory
     steps = path["step"].values
+    if e.table:
+        draw_coefficients(top, path, _table_names(e))
+        _draw_training_loss(plan, path, bottom)
+        return
     signal, noise, labels = path["signal_inner"].values, path["noise_inner"].values, path["label"].values
     for index, sign in enumerate((1, -1)):
         members = labels == sign
@@ -200,11 +242,31 @@ def _draw_arm(
     if top.lines:
         top.set_yscale("log")
     top.set_ylabel("activation (inner product)")
-    loss = path["loss"].values
+    _draw_training_loss(plan, path, bottom)
+
+
+def _table_names(e: Resolved) -> tuple[str, str]:
+    data = e.mixtures.data
+    return data.signals[0], data.noises[0]
+
+
+def _draw_table_stage(result: Result, top: Axes, bottom: Axes) -> None:
+    """The contrastive stage of a mixture."""
+    stage, e = result.pretraining, result.experiment
+    assert stage is not None
+    draw_coefficients(top, stage.trajectory, _table_names(e))
+    words = "not finite" if stage.status == NON_FINITE else f"{stage.steps} steps"
+    top.set_title(f"Pre-training\n{words}", fontsize=10)
+    _draw_loss(bottom, stage.trajectory["step"].values, stage.trajectory["loss"].values)
+    bottom.set_ylabel(_LOSSES[e.pretraining.loss])
+
+
+def _draw_training_loss(plan: Plan, path: Any, bottom: Axes) -> None:
+    loss, steps = path["loss"].values, path["step"].values
     _draw_loss(bottom, steps, np.where(loss > 0, loss, np.nan))
     bottom.set_yscale("log")
     bottom.set_ylabel("training loss")
-    target = e.finetuning.target_loss
+    target = plan.finetuning.target_loss
     if len(loss) and _SMALLEST < target < _BEYOND * np.nanmax(loss):
         _level(bottom, target, "target")
 

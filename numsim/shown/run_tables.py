@@ -8,13 +8,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ..config.experiment import Resolved
 from ..descent.driver import NON_FINITE
 from ..runs.result import ArmResult, Result
-from ..theory import conditions
 
 __all__ = ["show_run"]
 
 _ARMS = {"simclr": "pre-trained + fine-tuned", "direct": "direct"}
+_TOLD_APART = 3.0
+"""Standard errors from which on a test error is said to differ from chance."""
 _QUANTITIES = {
     "top_eigenvalue": "top eigenvalue of A (per step)",
     "alignment": "alignment cos²(v₁, μ)",
@@ -34,20 +36,36 @@ def show_run(result: Result, seconds: float, console: Console | None = None) -> 
     """Print the tables of a run, ending with a sentence an arm that says what happened."""
     console = console or Console()
     e = result.experiment
-    console.print(
-        f"d = {e.data.dim:.3g}, SNR = {e.snr:.3g}, n₀ = {e.pretraining.samples}, n = {e.finetuning.samples}, "
-        f"m = {e.network.filters}, q = {e.network.q:g}, κ = n₀·SNR² = {e.kappa:.3g}, seed = {e.seed}",
-        highlight=False,
-    )
+    console.print(_headline(e), highlight=False)
     console.print(_arms(result))
     if result.theory["pretraining"] is not None:
         console.print(_pretraining(result.theory["pretraining"]))
     if result.theory["race"]:
         console.print(_race(result.theory["race"]))
-    console.print(_conditions(result))
+    for table in _by_cluster(result):
+        console.print(table)
+    if result.conditions:
+        console.print(_conditions(result))
+    else:
+        console.print(_NOT_COVERED, highlight=False)
     for sentence in _sentences(result):
         console.print(sentence, highlight=False)
     console.print(f"done in {seconds:.2f} s", style="dim", highlight=False)
+
+
+def _headline(e: Resolved) -> str:
+    """The experiment in a line."""
+    sizes = f"n₀ = {e.pretraining.samples}, n = {e.finetuning.samples}, m = {e.network.filters}"
+    if not e.table:
+        kappa = f"κ = n₀·SNR² = {e.kappa:.3g}"
+        return (
+            f"d = {e.data.dim:.3g}, SNR = {e.snr:.3g}, {sizes}, q = {e.network.q:g}, {kappa}, seed = {e.seed}"
+        )
+    data = e.mixtures.data
+    signals = zip(data.signals, data.norms, strict=True)
+    lengths = ", ".join(f"|{name}| = {norm:.3g}" for name, norm in signals)
+    clusters = f"{len(data.clusters)} clusters"
+    return f"d = {e.data.dim:.3g}, {lengths}, {clusters}, {sizes}, seed = {e.seed}"
 
 
 def _table(title: str, first: str, *columns: str) -> Table:
@@ -58,18 +76,50 @@ def _table(title: str, first: str, *columns: str) -> Table:
     return table
 
 
+_NOT_COVERED = "Conditions: none; those that are tabulated are of gradient descent on signal-noise data."
+
+
+def _by_cluster(result: Result) -> list[Table]:
+    """Test error of every cluster, an arm a column."""
+    first = next(iter(result.arms.values()))
+    if first.error_by_cluster is None:
+        return []
+    table = _table("Test error by cluster (label flips included)", "cluster", *map(_title, result.arms))
+    for cluster in first.error_by_cluster:
+        errors = [(arm.error_by_cluster or {}).get(cluster) for arm in result.arms.values()]
+        table.add_row(cluster, *map(_number, errors))
+    return [table]
+
+
+def _title(name: str) -> str:
+    return _ARMS.get(name, name)
+
+
 def _arms(result: Result) -> Table:
-    table = _table("Both arms", "arm", "train loss", "test loss", "test error", "steps", "status")
-    for name in _ARMS:
-        arm: ArmResult | None = getattr(result, name)
-        if arm is not None:
-            error = (
-                f"{_number(arm.test_error)} ± {arm.test_error_se:.1g}" if arm.status != NON_FINITE else "–"
-            )
-            table.add_row(
-                name, _number(arm.train_loss), _number(arm.test_loss), error, str(arm.steps), arm.status
-            )
+    title = "Both arms" if tuple(result.arms) == tuple(_ARMS) else "Arms"
+    table = _table(
+        f"{title} (± standard error)", "arm", "train loss", "test loss", "test error", "steps", "status"
+    )
+    samples = result.experiment.evaluation.samples
+    for name, arm in result.arms.items():
+        error = test_error(arm, samples) if arm.status != NON_FINITE else "–"
+        table.add_row(
+            name, _number(arm.train_loss), _number(arm.test_loss), error, str(arm.steps), arm.status
+        )
     return table
+
+
+def test_error(arm: ArmResult, samples: int) -> str:
+    """The test error with its standard error; where no sample was misread, a bound at 95 %."""
+    error, spread = arm.test_error, arm.test_error_se
+    if spread > 0:
+        return f"{_number(error)} ± {spread:.1g}"
+    if error == 0:
+        return f"0 (below {-math.log(0.05) / samples:.1g} at 95 %)"
+    return _number(error)
+
+
+test_error.__test__ = False  # type: ignore[attr-defined]
 
 
 def _pretraining(rows: dict[str, dict[str, float]]) -> Table:
@@ -100,7 +150,7 @@ def _conditions(result: Result) -> Table:
     table = _table(
         "Conditions (constants and logarithms taken as 1)", "condition", "required", "actual", "met"
     )
-    for row in conditions(result.experiment):
+    for row in result.conditions:
         met = "yes" if row.met else f"no (×{row.ratio:.2g})"
         table.add_row(
             f"{row.name} [{row.source}]".replace("[", r"\["),
@@ -114,27 +164,42 @@ def _conditions(result: Result) -> Table:
 def _sentences(result: Result) -> list[str]:
     """One sentence an arm: where training ended, and how the test error compares with what is possible."""
     e = result.experiment
-    chance, p, target = 0.5, e.data.flip_probability, e.finetuning.target_loss
+    p = e.data.flip_probability
     sentences = []
-    for name, title in _ARMS.items():
-        arm: ArmResult | None = getattr(result, name)
-        if arm is None:
-            continue
+    for name, arm in result.arms.items():
+        target = result.plan(name).finetuning.target_loss
+        title = _title(name)
         if arm.status == NON_FINITE:
             sentences.append(f"{title}: {arm.explanation}.")
             continue
         reached = f"training loss {arm.train_loss:.2g}"
         if arm.status == "max_steps" and target > 0:
             reached += f" after all {arm.steps} steps (target {target:g})"
-        share = (arm.test_error - p) / (chance - p)  # 0: as good as the labels, 1: a coin
-        remark = ""
-        if share > 0.9:
-            remark = ", no better than chance"
-        elif share < 0.02:
-            remark = ", as good as the flipped labels allow" if p > 0 else ""
-            if p == 0 and arm.test_loss > 0.99 * math.log(2):
-                remark += ", but test loss log 2: the outputs vanish on fresh data"
         sentences.append(
-            f"{title} on {e.finetuning.samples} labels: {reached}, test error {arm.test_error:.3g}{remark}."
+            f"{title} on {e.finetuning.samples} labels: {reached}, test error {arm.test_error:.3g}"
+            f"{_remark(arm, p)}."
         )
     return sentences
+
+
+def _remark(arm: ArmResult, p: float) -> str:
+    """What a test error near what a coin or the labels give is worth."""
+    chance = 0.5
+    share = (arm.test_error - p) / (chance - p)  # 0: as good as the labels, 1: a coin
+    if share > 0.9:
+        away = (arm.test_error - chance) / arm.test_error_se if arm.test_error_se > 0 else 0.0
+        if abs(away) < _TOLD_APART:
+            return ", not to be told from chance"
+        side = "below" if away < 0 else "above"
+        return f", {abs(arm.test_error - chance):.1g} {side} chance ({abs(away):.0f} standard errors)"
+    if share >= 0.02:
+        return ""
+    remark = ""
+    if p > 0:
+        excess = arm.test_error - p
+        same = excess <= _TOLD_APART * arm.test_error_se or arm.test_error_se == 0
+        allowed = "what the flipped labels allow"
+        remark = ", as good as the flipped labels allow" if same else f", {excess:.1g} above {allowed}"
+    if p == 0 and arm.test_loss > 0.99 * math.log(2):
+        remark += ", but test loss log 2: the outputs vanish on fresh data"
+    return remark

@@ -24,7 +24,7 @@ __all__ = ["counts", "show_sweep", "summary", "write_csv"]
 def counts(found: xr.Dataset) -> dict[str, int]:
     """How many cells and seeds there are, were left out by refinement, were not finite, and failed."""
     empty = None
-    for values in found.data_vars.values():
+    for values in found.drop_dims("cluster", errors="ignore").data_vars.values():
         unknown = values.isnull()
         unknown = unknown.all("arm") if "arm" in unknown.dims else unknown
         empty = unknown if empty is None else empty & unknown
@@ -43,7 +43,7 @@ def summary(
     found: xr.Dataset, fitted: Sequence[FittedBoundary], *, computed: int, seconds: float
 ) -> dict[str, Any]:
     """What ``sweep --json`` prints, and summary.json holds; NaN and infinities as null."""
-    axes = {str(k): v.values.tolist() for k, v in found.coords.items() if k not in ("arm", "seed")}
+    axes = {str(k): v.values.tolist() for k, v in found.coords.items() if k not in ("arm", "seed", "cluster")}
     document = {
         "schema": 1,
         "experiment": json.loads(found.attrs["experiment"]),
@@ -64,7 +64,7 @@ def summary(
 
 def write_csv(found: xr.Dataset, file: BinaryIO) -> None:
     """A row a cell, seed and arm that was run; numbers with all their digits, the status in words."""
-    frame = found.to_dataframe()
+    frame = _without_clusters(found).to_dataframe()
     if "status" in frame:
         frame = frame[frame["status"] != NOT_RUN]
         frame["status"] = [STATUSES[int(code) + 1] for code in frame["status"]]
@@ -72,6 +72,17 @@ def write_csv(found: xr.Dataset, file: BinaryIO) -> None:
     order = [*names, *(["arm"] if "arm" in frame.index.names else [])]
     frame = frame.reset_index().set_index(order).sort_index(kind="stable")
     frame.to_csv(file, lineterminator="\n", float_format=lambda value: repr(float(value)))
+
+
+def _without_clusters(found: xr.Dataset) -> xr.Dataset:
+    """Numbers of clusters as variables of their own, test_error[NAME]."""
+    plain = found.drop_dims("cluster", errors="ignore")
+    for name, values in found.data_vars.items():
+        if "cluster" in values.dims:
+            short = str(name).removesuffix("_by_cluster")
+            for cluster in found["cluster"].values:
+                plain[f"{short}[{cluster}]"] = values.sel(cluster=cluster, drop=True)
+    return plain
 
 
 def show_sweep(

@@ -30,7 +30,7 @@ from ..config.errors import nearest
 from ..config.experiment import Experiment
 from ..descent.blas import blas_threads
 from ..models.checks import show
-from ..runs.measures import ARMS, NOT_RUN, variables
+from ..runs.measures import NOT_RUN, variables
 from .boundary import Boundary, Exponent, find_boundaries, fit_exponent, next_points
 from .curves import CURVES
 from .grid import Grid
@@ -99,15 +99,15 @@ class Criterion:
                 found.append(f"{where}: got an axis {axis} that falls, expected rising values")
         if self.along == self.against:
             found.append(f"{where}: got the same axis along and against, expected two")
-        known = {v.name: v for v in variables(measures)}
+        known, arms = {v.name: v for v in variables(measures)}, grid.experiment.arm_names
         if self.variable not in known:
             near = nearest(self.variable, known)
             found.append(
                 f"{where}: got variable {show(self.variable)}, expected one that is measured; nearest: {near}"
             )
-        elif known[self.variable].per_arm != (self.arm in ARMS):
+        elif known[self.variable].per_arm != (self.arm in arms):
             expected = (
-                f"one of {', '.join(ARMS)}" if known[self.variable].per_arm else "none for this variable"
+                f"one of {', '.join(arms)}" if known[self.variable].per_arm else "none for this variable"
             )
             found.append(f"{where}: got arm {show(self.arm)}, expected {expected}")
         if (self.at_most is None) == (self.at_least is None):

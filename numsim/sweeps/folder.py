@@ -78,7 +78,9 @@ class Owner:
         saved = load_results(out / RESULTS)
         if saved is None:
             return f"a {RESULTS} that cannot be read"
-        axes = {str(k): v.values.tolist() for k, v in saved.coords.items() if k not in ("arm", "seed")}
+        axes = {
+            str(k): v.values.tolist() for k, v in saved.coords.items() if k not in ("arm", "seed", "cluster")
+        }
         varied = {name: values[0] if len(values) == 1 else values for name, values in axes.items()}
         measured = [name for name in MEASURES if {v.name for v in MEASURES[name]} <= set(saved.data_vars)]
         found = differences(self._document(varied, swept_experiment(saved), measured), wanted)

@@ -7,7 +7,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..runs.result import Result, load_result
+from ..runs.result import Result
+from ..runs.saved import load_result
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..config.errors import ConfigError, fault, nearest
-from ..config.experiment import Experiment
+from ..config.experiment import Experiment, is_inner_setting
 from ..config.sources import Given, as_experiment
 from ..config.values import MOST
 from ..models.checks import show
 from ..runs.ensembles import LARGEST_SAVED, checked_seeds, dataset
 from ..runs.files import write_atomically
 from ..runs.folders import LEDGER, RESULTS
-from ..runs.measures import FAILED, MEASURES, NOT_RUN, blank, size
+from ..runs.measures import FAILED, MEASURES, NOT_RUN, blank, clusters_of, size
 from .connect import connect
 from .criteria import Criterion, choose
 from .executors import Executor, Unreachable
@@ -75,6 +75,8 @@ class Study:
         faults: list[str] = []
         try:
             self.grid = Grid(as_experiment(experiment), parse_axes(over, "sweep.over"))
+            if any(is_inner_setting(name) for axis in self.grid.axes for name in axis.at(0)):
+                self.grid.experiment.replace(self.grid.overrides(0))  # whether there is such a place
         except ConfigError as error:
             faults += error.faults
         try:
@@ -101,6 +103,14 @@ class Study:
     def runs(self) -> int:
         """Cells and seeds, if none is left out."""
         return self.grid.size * len(self.seeds)
+
+    @property
+    def _clusters(self) -> tuple[str, ...]:
+        return clusters_of(self.grid.experiment)
+
+    @property
+    def _arms(self) -> tuple[str, ...]:
+        return self.grid.experiment.arm_names
 
     def run(
         self,
@@ -165,10 +175,10 @@ class Study:
 
     def _collect(self, ledger: Ledger, runner: Runner, chosen: set[int]) -> tuple[Floats, dict[str, str]]:
         """Numbers (cells, seeds, size) and the reasons of those that have none."""
-        numbers = np.empty((self.grid.size, len(self.seeds), size(self.measures)))
-        numbers[:] = blank(self.measures, NOT_RUN)
+        numbers = np.empty((self.grid.size, len(self.seeds), size(self.measures, self._arms, self._clusters)))
+        numbers[:] = blank(self.measures, NOT_RUN, self._arms, self._clusters)
         reasons: dict[str, str] = {}
-        failed = blank(self.measures, FAILED)
+        failed = blank(self.measures, FAILED, self._arms, self._clusters)
         for cell in sorted(chosen):
             known = ledger.numbers(runner.key(cell))
             for k, seed in enumerate(self.seeds):
