@@ -49,7 +49,28 @@ DIMS = [1, 2, 3, 1000, 1e15]
 CLASSES = [(), (0, 3), (1,), (2, 2), (30,)]
 SPEEDS = [[], [0.0], [1.0], [0.0, 1.0], [1e-300, HUGE], [DENORMAL, 1.0]]
 
+GAINS = [0.0, DENORMAL, 1e-150, 1e-3, 0.5, NEXT_TO_ONE, 1.0]
+FLIPS = [0.0, DENORMAL, 1e-9, 1e-3, 0.2, 0.4999999, 0.5]
 EDGES: dict[str, dict[str, list[Any]]] = {
+    "label_noise_growth": {
+        "learning_rate": [0.0, DENORMAL, 1e-3, HUGE],
+        "samples": [1, 1000],
+        "filters": [1, 1000],
+        "noise_norm": [0.0, DENORMAL, 1.0, HUGE],
+        "signal_norm": [0.0, 1.0, HUGE],
+        "flip_probability": [0.0, 0.1, 0.5],
+        "class_share": [0.0, 1.0],
+    },
+    "label_noise_pull": {"gain": GAINS, "flip_probability": FLIPS},
+    "label_noise_pull_expansion": {"gain": GAINS, "flip_probability": FLIPS, "order": [1, 2]},
+    "memorisation_gain": {
+        "learning_rate": FROM_ZERO,
+        "samples": COUNTS,
+        "filters": COUNTS,
+        "noise_norm": FROM_ZERO,
+        "output_scale": POSITIVE,
+    },
+    "stationary_mean": {"function": [np.ones_like, np.log], "gain": GAINS, "flip_probability": FLIPS},
     "after_clock": {
         "start": [-HUGE, -1.0, *FROM_ZERO],
         "clock": [-math.inf, -HUGE, -1.0, *TO_INFINITY],

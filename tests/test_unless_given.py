@@ -50,6 +50,10 @@ FORMS: dict[str, dict[str, Any]] = {
     "noise_norm_failure": {"samples": 1, "projected": True},
     "noise_norm_interval": {"sigma_p": 1.0},
     "noise_overlap_bound": {"init_scale": 1.0, "noise_norm": 1.0},
+    "conditions": {"theorem": None},
+    "label_noise_growth": {"class_share": 0.5, "output_scale": 1.0},
+    "label_noise_pull_expansion": {"order": 2},
+    "memorisation_gain": {"output_scale": 1.0},
     "outcome_ratio": {"flipped": ()},
     "overlap_missed": {"dim": math.inf, "projected": True},
     "race": {"output_scale": 1.0},
@@ -62,16 +66,41 @@ FORMS: dict[str, dict[str, Any]] = {
     "steps_to_reach": {"feedback": 0.0},
 }
 
+ACTIVATION: dict[str, Any] = {"slope": 0.1, "width": 1.0}
+RULE: dict[str, Any] = {
+    "momentum": 0.0,
+    "weight_decay": 0.0,
+    "batch": 0,
+    "clip_norm": 0.0,
+    "sam_radius": 0.0,
+    "schedule": "constant",
+    "rng": None,
+}
+ENCODER: dict[str, Any] = {"encoder": "linear", "q": 3.0, "activation": "relu", **ACTIVATION}
+CONTRAST: dict[str, Any] = {"temperature": None, "stop_at_linear_end": None, "normalised": None}
 DESCENT: dict[str, Any] = {"record": None, "progress": None, "threads": 1}
 FUNCTIONS: list[tuple[Callable[..., object], dict[str, Any]]] = [
-    (numsim.info_nce, {"temperature": 1.0}),
+    (numsim.info_nce, {"temperature": 1.0, "normalised": False}),
+    (numsim.nt_xent, {"temperature": 0.5, "normalised": True}),
     (numsim.power_matrix, {"temperature": 1.0}),
     (top_eigenpairs, {"count": 1}),
-    (numsim.pretrain, {"temperature": 1.0, "stop_at_linear_end": True, **DESCENT}),
-    (numsim.logistic_loss, {"output_scale": 1.0}),
-    (forward, {"output_scale": 1.0}),
+    (numsim.pretrain, {"loss": "info_nce", **CONTRAST, **ENCODER, **RULE, **DESCENT}),
+    (numsim.logistic_loss, {"output_scale": 1.0, "activation": "relu", **ACTIVATION}),
+    (forward, {"output_scale": 1.0, "kind": "relu", **ACTIVATION}),
     (evaluate, {"bias": None, "output_scale": 1.0, "projected": True, "flip_probability": 0.0}),
-    (numsim.train, {"output_scale": 1.0, "target_loss": 0.01, **DESCENT}),
+    (
+        numsim.train,
+        {
+            "output_scale": 1.0,
+            "target_loss": 0.01,
+            "loss": "logistic",
+            "activation": "relu",
+            "label_noise": 0.0,
+            **ACTIVATION,
+            **RULE,
+            **DESCENT,
+        },
+    ),
 ]
 
 

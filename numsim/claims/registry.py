@@ -20,8 +20,8 @@ from .user_errors import place
 
 __all__ = ["builtin", "find", "load_claims"]
 
-_GROUPS = "CEPSK"
-"""Concentration, exact identities, pre-training, supervised training, ReLU with label flips."""
+_GROUPS = "CEPSKL"
+"""Concentration, exact identities, pre-training, supervised training, ReLU with flips, label noise."""
 _CLAIM = re.compile(r"[a-z]\d+_")
 
 

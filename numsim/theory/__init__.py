@@ -11,6 +11,7 @@ conditions   the theorems' conditions as a table (S6)
 concentration  norms, cross terms and initial filters: bounds and laws (C1, C2)
 relu         memorisation and test error of ReLU filters (K1, K2)
 labels       counting of labels and signs (C3, P4)
+label_noise  stationary margins under label noise, and what the signal grows by meanwhile (L1)
 limits       losses at filters near zero and of signal alone (E5)
 defaults     step sizes and initial scale derived from the above
 """
@@ -38,6 +39,13 @@ from .handover import (
     handover_ratio,
     linear_stage_steps,
     saturation,
+)
+from .label_noise import (
+    label_noise_growth,
+    label_noise_pull,
+    label_noise_pull_expansion,
+    memorisation_gain,
+    stationary_mean,
 )
 from .labels import (
     balance_probability,
@@ -153,6 +161,9 @@ __all__ = [
     "initial_perturbation",
     "initialisation_probability",
     "inverse_active",
+    "label_noise_growth",
+    "label_noise_pull",
+    "label_noise_pull_expansion",
     "late_perturbation",
     "learned_test_loss",
     "linear_end_ratio",
@@ -162,6 +173,7 @@ __all__ = [
     "lowest_eigenvalue",
     "maximum_quantile",
     "mean_signal_loss",
+    "memorisation_gain",
     "memorisation_speed",
     "memorisation_steps",
     "memorised_alignment",
@@ -192,6 +204,7 @@ __all__ = [
     "softmax_response",
     "spectrum",
     "split_probability",
+    "stationary_mean",
     "steps_to_reach",
     "success_probability",
     "time_to_loss",

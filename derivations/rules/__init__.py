@@ -1,0 +1,1 @@
+"""Rules other than gradient descent on fixed labels: what they change."""
