@@ -85,10 +85,14 @@ class _Stationary(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def _stationary(s: _Setting, seed: int) -> _Stationary:
+def _stationary(s: _Setting, seed: int) -> _Stationary | None:
+    """None where a sample has no active filter, and so is never memorised: of one in 2^m."""
     arm = _trained(s, seed)
     steps, along = _along(arm)
     first = int(np.searchsorted(steps, steps[-1] / 8))
+    held = arm.trajectory["noise_inner"].values[0].max(axis=1)  # (2, n), by sign
+    if (np.where(arm.trajectory["label"].values > 0, *held) <= 0).any():
+        return None
     active = along[first] > 0
     grown = np.log(along[-1][active] / along[first][active])
     pull = float(np.mean(grown) / (steps[-1] - steps[first]) / s.unit)
@@ -124,7 +128,7 @@ def _pairs(
     seeds = list(trials.seeds(12, 20))
     for gain, flips in _PAIRS:
         s = _Setting(gain, flips if noisy else 0.0, round(trials.pick(450, 3000) / gain))
-        runs = [_stationary(s, seed) for seed in seeds]
+        runs = [one for seed in seeds if (one := _stationary(s, seed)) is not None]
         a, p = gain / 2 if halved else gain, flips + shift
         growth = label_noise_pull(a, p) if order is None else label_noise_pull_expansion(a, p, order)
         words, pulls = f"a = {gain:g}, p = {flips:g}", [one.pull for one in runs]
@@ -139,10 +143,13 @@ def _pairs(
 def _slope(trials: Trials, power: float) -> Comparison:
     """The growth's exponent in the step size, at small a; what (8) leaves of it above 2 is allowed."""
     flips, seeds = 0.2, list(trials.seeds(12, 20))
-    growths = []
-    for gain in _LADDER:
-        s = _Setting(gain, flips, round(trials.pick(450, 3000) / gain))
-        growths.append([gain * _stationary(s, seed).pull for seed in seeds])
+    runs = []
+    for seed in seeds:
+        both = [_stationary(_Setting(a, flips, round(trials.pick(450, 3000) / a)), seed) for a in _LADDER]
+        pulls = [one.pull for one in both if one is not None]
+        if len(pulls) == len(_LADDER):
+            runs.append([a * pull for a, pull in zip(_LADDER, pulls, strict=True)])
+    growths = np.transpose(runs)
     first, last = (a * label_noise_pull_expansion(a, flips) for a in (_LADDER[0], _LADDER[-1]))
     beyond = math.log(last / first) / math.log(_LADDER[-1] / _LADDER[0]) - 2
     return slope("exponent of the growth in eta", power, _LADDER, growths, absolute=beyond)
