@@ -108,6 +108,7 @@ def test_equal_features() -> None:
     assert numsim.spectral_loss(0 * W, z, z)[0] == 0.0
 
 
+@pytest.mark.compiled  # interpreted, NumPy warns of what overflows
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -209,6 +210,7 @@ def test_features_of_a_network(activation: str) -> None:
         assert (W - found)[place] / rate == pytest.approx(slope, abs=1e-10)
 
 
+@pytest.mark.compiled  # interpreted, NumPy warns of the division
 def test_a_vanishing_feature_is_a_status() -> None:
     W, z, z_aug = views(6, 3, 4)
     z[2] = 0.0
