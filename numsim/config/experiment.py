@@ -196,7 +196,7 @@ class Resolved(Complete, Experiment):
             pretraining=pretraining,
             finetuning=finetuning,
             evaluation=Evaluation.model_construct(**dict(given.evaluation)),  # all of it on record
-            plans=_plans(given),
+            plans=_plans(given, (pretraining, finetuning)),
         )
 
 
@@ -224,10 +224,11 @@ def _stages(given: Experiment) -> tuple[ResolvedPretraining, ResolvedFinetuning]
     )
 
 
-def _plans(given: Experiment) -> tuple[Plan, ...]:
+def _plans(given: Experiment, base: tuple[ResolvedPretraining, ResolvedFinetuning]) -> tuple[Plan, ...]:
     plans = []
     for name, overrides in (given.arms or DEFAULT_ARMS).items():
-        pretraining, finetuning = _stages(_overridden(given, overrides))
+        own_settings = overrides.keys() - {SKIP}
+        pretraining, finetuning = _stages(_overridden(given, overrides)) if own_settings else base
         skipped = overrides.get(SKIP, False) or not given.pretraining.samples
         if skipped and not given.arms and name == "simclr":
             continue

@@ -268,7 +268,8 @@ def merge(levels: Iterable[Mapping[str, object]]) -> dict[str, object]:
         if flat.get("pretraining.loss") == "spectral" and "pretraining.temperature" not in flat:
             merged.pop("pretraining.temperature", None)
         for name, value in flat.items():
-            inside = next((t for t in TABLES if name.startswith(f"{t}.")), None)
+            deep = name.count(".") > 1
+            inside = next((t for t in TABLES if name.startswith(f"{t}.")), None) if deep else None
             if inside is not None:
                 merged[inside] = _placed(merged.get(inside), name[len(inside) + 1 :].split("."), value)
                 continue
