@@ -33,8 +33,6 @@ class PlainLoop:
     def __init__(self, filters: int, entries: int, rate: float) -> None:
         """Scratch for M filters and K entries."""
         self.rule = kernels.Rule(rate, 0.0, 0.0, 0.0, 0.0, 0, False)
-        draws = kernels.Draws(_NO_ROWS, _NOTHING, np.zeros(1, dtype=np.int64), 1)
-        self.data = kernels.Data(np.empty(0), _NO_ROWS, np.empty(0), _NO_ROWS, draws)
         places = np.empty(0, dtype=np.int64)
         empty = np.empty(0)
         self.work = kernels.Work(
@@ -54,13 +52,13 @@ class PlainLoop:
 class Loop:
     """One descent: called by the driver with state, limits and recorder until it ends.
 
-    compiled : the loop for the loss; task(labels, patches, entries) : makes the loss's task; W (M, D).
+    compiled : the loops for the loss, any and on all samples in Gram form; task(labels, patches, entries) : makes the loss's task; W (M, D).
     Restarts from the beginning whenever it is called at step 0.
     """
 
     def __init__(
         self,
-        compiled: Any,
+        compiled: tuple[Any, Any],
         task: Callable[[Floats, Integers, int], Any],
         W: Floats,
         dictionary: PatchDictionary,
@@ -171,10 +169,15 @@ class Loop:
         step = int(state.clock[0])
         if step == 0:
             self._restart()
+        any_descent, on_all = self._compiled
+        code: int
+        if self._gram and not self._data.own_labels.size:
+            code = on_all(state, self._form.gram, self._tasks[0], self._rule, limits, recorder, self._work)
+            return code
         draws = self._draws(step, min(limits.pause, limits.max_steps) - step)
         data = self._data._replace(draws=draws)
         arguments = (self._form, self._tasks, data, self._rule, limits, recorder, self._work)
-        code: int = self._compiled(state, *arguments)
+        code = any_descent(state, *arguments)
         return code
 
     def filters(self, state: descent.State) -> Floats:

@@ -67,9 +67,9 @@ class Loss:
     increments: Callable[[Floats, Any, Floats], float]
     digest: str = ""
 
-    def descend(self) -> Any:
-        """The loop of loop.py for this loss; of a user's own no compiled form is kept on disk."""
-        return _own_loop(self) if self.digest else loop.descend
+    def loops(self) -> tuple[Any, Any]:
+        """The loops of loop.py for this loss; of a user's own no compiled form is kept on disk."""
+        return _own_loops(self) if self.digest else (loop.descend, loop.descend_on_all)
 
 
 def _buffers(filters: int, samples: Samples) -> kernels.SupervisedBuffers:
@@ -150,8 +150,8 @@ _REGISTERED: dict[type, Any] = {}
 
 
 @lru_cache(maxsize=16)
-def _own_loop(loss: Loss) -> Any:
-    return uncached(loop.descend)
+def _own_loops(loss: Loss) -> tuple[Any, Any]:
+    return uncached(loop.descend), uncached(loop.descend_on_all)
 
 
 def register(loss: Loss, task: Any) -> Any:

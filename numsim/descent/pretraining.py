@@ -245,7 +245,7 @@ def pretrain_dictionary(
         )
 
     loop = Loop(
-        loop_kernels.descend,
+        (loop_kernels.descend, loop_kernels.descend_on_all),
         task,
         W,
         dictionary,

@@ -179,7 +179,7 @@ def train_dictionary(
         return register(found, found.task(settings, Samples(labels, patches, entries)))
 
     loop = Loop(
-        found.descend(),
+        found.loops(),
         task,
         flat,
         dictionary,
@@ -248,7 +248,6 @@ def train_stack(
         replicates,
         dictionary.gram(),
         task,
-        plain.data,
         plain.rule,
         limits,
         recorder,

@@ -19,7 +19,7 @@ from .descent import GO_ON, MAX_STEPS, NON_FINITE, PAUSED, Limits, Recorder, Sta
 from .losses import increments, reached
 from .supervised import Logistic
 
-__all__ = ["Data", "Draws", "Form", "Rule", "Work", "descend", "descend_stack"]
+__all__ = ["Data", "Draws", "Form", "Rule", "Work", "descend", "descend_on_all", "descend_stack"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -329,10 +329,13 @@ def _visit(
 
 
 @kernel
-def _descend_on_all(
+def descend_on_all(
     state: State, gram: Floats, task: Any, rule: Rule, limits: Limits, recorder: Recorder, work: Work
 ) -> int:
-    """``descend`` on all samples in Gram form, where a step may take a microsecond."""
+    """``descend`` on all samples in Gram form, where a step may take a microsecond.
+
+    A kernel of its own, since most descents are of this kind and compile nothing else.
+    """
     filters, entries = state.coefficients.shape
     inner, out = state.inner, _matrix(work.out, filters, entries)
     coefficients, flat = state.coefficients.reshape(-1), out.reshape(-1)
@@ -394,15 +397,13 @@ def descend(
     recorder: Recorder,
     work: Work,
 ) -> int:
-    """Descend until a limit; returns a status code.
+    """Descend until a limit, on batches, with label noise or in coordinates; returns a status code.
 
     tasks : (whole, own), the task of all samples and that of a step's own labels and patches.
     """
     filters, entries = state.coefficients.shape
     own = data.own_labels.size > 0
     epoch = data.draws.epoch
-    if form.gram.size > 0 and not own:
-        return _descend_on_all(state, form.gram, tasks[0], rule, limits, recorder, work)
     while True:
         step = state.clock[0]
         due = step % epoch == 0 or step >= limits.max_steps
@@ -467,7 +468,6 @@ def descend_stack(
     replicates: Replicates,
     grams: Floats,
     tasks: Logistic,
-    data: Data,
     rule: Rule,
     limits: Limits,
     recorder: Recorder,
@@ -478,7 +478,6 @@ def descend_stack(
     grams (B, K, K); tasks : labels (B, n), patches (B, n, P). Nothing is kept along the way: the recorder, of
     one row, is written over.
     """
-    nothing = np.empty((0, 0))
     for b in range(grams.shape[0]):
         recorder.cursor[0], recorder.cursor[1] = 0, 1
         state = State(
@@ -488,5 +487,4 @@ def descend_stack(
             replicates.losses[b : b + 1],
         )
         task = Logistic(tasks.labels[b], tasks.patches[b], tasks.activation, tasks.scale, tasks.buffers)
-        form = Form(grams[b], nothing, nothing, nothing)
-        replicates.codes[b] = descend(state, form, (task, task), data, rule, limits, recorder, work)
+        replicates.codes[b] = descend_on_all(state, grams[b], task, rule, limits, recorder, work)
