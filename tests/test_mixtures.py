@@ -315,6 +315,13 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "odd counts": ({"data.balanced": True, "finetuning.samples": 18}, "nearest: 16"),
     "batch": ({"finetuning.batch": 5}, "finetuning.batch: got 5"),
     "draw in an arm": ({"arms": {"a": {"finetuning.samples": 4}}}, "changes no draw"),
+    "views in an arm": ({"arms": {"a": {"pretraining.signal_kept": 0.5}}}, "changes no draw"),
+    "clusters in an arm": ({"arms": {"a": {"finetuning.clusters": []}}}, "changes no draw"),
+    "rate in an arm": (
+        {"pretraining": {"samples": 4}, "arms": {"a": {"pretraining.encoder": "network"}}},
+        "arms.a.pretraining.learning_rate: got none",
+    ),
+    "no such cluster": ({"data.clusters.9.weight": 2}, "data.clusters.9: got {'weight': 2}"),
     "range in an arm": ({"arms": {"a": {"finetuning.momentum": 1}}}, "arms.a.finetuning.momentum: got 1"),
     "label noise before": ({"pretraining.label_noise": 0.1}, "pretraining.label_noise"),
     "adam": ({"finetuning.optimizer": "adam"}, "rotation-equivariant"),
@@ -336,6 +343,34 @@ def test_faults_in_tables_and_arms(fault: str) -> None:
         numsim.load(XOR, overrides).resolved()
     assert any(words in line for line in caught.value.faults)
     assert all("\n" not in line for line in caught.value.faults)
+
+
+def test_what_an_arm_alone_breaks_names_the_arm() -> None:
+    given = {"pretraining": {"views": "fresh"}, "arms": {"a": {"pretraining.momentum": 0.5}, "b": {}}}
+    with pytest.raises(ConfigError) as caught:
+        numsim.load(given)
+    (line,) = caught.value.faults
+    assert line.startswith("arms.a.pretraining.views: got")
+
+
+def test_a_place_that_is_none_is_one_line() -> None:
+    with pytest.raises(ConfigError) as caught:
+        numsim.load(XOR, {"data.clusters.9.weight": 2})
+    assert len(caught.value.faults) == 1
+
+
+def test_equal_signals_span_one_dimension() -> None:
+    line = changed(data={"dim": 1, "projected": False, "cosines": {"u v": 1.0}})
+    numsim.load(line).resolved()
+
+
+def test_the_spectral_loss_is_read_back_without_a_temperature(tmp_path: Path) -> None:
+    e = numsim.load(XOR, {"pretraining": {"samples": 4, "loss": "spectral", "steps": 2}})
+    result = numsim.run(e.replace({"finetuning.max_steps": 2}))
+    again = numsim.Experiment(**json.loads(json.dumps(result.experiment.as_dict()))).resolved()
+    assert again == result.experiment
+    result.save(tmp_path / "result.nc")
+    assert numsim.load_result(tmp_path / "result.nc").experiment == result.experiment
 
 
 def test_three_signals_without_cosines_that_vectors_have() -> None:

@@ -15,7 +15,10 @@ __all__ = ["DEFAULT_ARMS", "SKIP", "Plan", "arm_faults"]
 
 SKIP = "skip_pretraining"
 DEFAULT_ARMS: dict[str, dict[str, Any]] = {"simclr": {}, "direct": {SKIP: True}}
-_DRAW = {"pretraining": {"samples", "views", "overlap"}, "finetuning": {"samples", "labelled"}}
+_DRAW = {
+    "pretraining": {"samples", "views", "overlap", "signal_kept"},
+    "finetuning": {"samples", "labelled", "clusters"},
+}
 _NAME = re.compile(r"[^\s./\\\x00-\x1f\x7f][^./\\\x00-\x1f\x7f]{0,39}")
 
 

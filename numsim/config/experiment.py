@@ -215,10 +215,11 @@ def _stages(given: Experiment) -> tuple[ResolvedPretraining, ResolvedFinetuning]
             stage,
             *["learning_rate"] * no_stage,
             *[name for name in ("normalised", "q") if getattr(stage, name) is None],
+            *["temperature"] * (stage.loss == "spectral"),
             learning_rate=0.0 if no_stage else _pretraining_rate(given),
             normalised=stage.unit,
             q=given.network.q if stage.q is None else stage.q,
-            **stage.derived(),
+            **({"temperature": stage.tau} | stage.derived()),
         ),
         ResolvedFinetuning.of(given.finetuning, learning_rate=_finetuning_rate(given)),
     )
@@ -228,13 +229,22 @@ def _plans(given: Experiment, base: tuple[ResolvedPretraining, ResolvedFinetunin
     plans = []
     for name, overrides in (given.arms or DEFAULT_ARMS).items():
         own_settings = overrides.keys() - {SKIP}
-        pretraining, finetuning = _stages(_overridden(given, overrides)) if own_settings else base
+        pretraining, finetuning = _arm_stages(given, name, overrides) if own_settings else base
         skipped = overrides.get(SKIP, False) or not given.pretraining.samples
         if skipped and not given.arms and name == "simclr":
             continue
         own = not skipped and any(setting.startswith("pretraining.") for setting in overrides)
         plans.append(Plan(name, None if skipped else pretraining, finetuning, Table(overrides), own))
     return tuple(plans)
+
+
+def _arm_stages(
+    given: Experiment, name: str, overrides: Mapping[str, Any]
+) -> tuple[ResolvedPretraining, ResolvedFinetuning]:
+    try:
+        return _stages(_overridden(given, overrides))
+    except ConfigError as error:
+        raise ConfigError(*(f"{ARMS}.{name}.{line}" for line in error.faults)) from None
 
 
 def _pretraining_rate(e: Experiment) -> float:
@@ -375,7 +385,24 @@ def compose(levels: Iterable[object], faults: Sequence[str] = ()) -> Experiment:
 
 
 def _broken_rules(e: Experiment) -> Iterator[InitErrorDetails]:
-    """Yield each rule between settings that is broken."""
+    """Yield each rule between settings that is broken: of the base, then what an arm alone breaks."""
+    base = list(_broken_rules_of_base(e))
+    yield from base
+    known = {one["type"].context["line"] for one in base}  # type: ignore[union-attr,index]
+    sound = True
+    for arm, line in arm_faults(e.arms):
+        sound = False
+        yield _broken(line, f"arms.{arm}")
+    for arm, overrides in e.arms.items() if sound else ():
+        try:
+            _overridden(e, overrides)
+        except ConfigError as error:
+            for line in error.faults:
+                if line not in known:
+                    yield _broken(f"arms.{arm}.{line}", f"arms.{arm}")
+
+
+def _broken_rules_of_base(e: Experiment) -> Iterator[InitErrorDetails]:
     data, n, n0 = e.data, e.finetuning.samples, e.pretraining.samples
     labelled, unlabelled = "finetuning.samples", "pretraining.samples"
     if e.finetuning.labelled == "subset" and n > n0:
@@ -412,18 +439,6 @@ def _broken_rules(e: Experiment) -> Iterator[InitErrorDetails]:
         yield _broken(line, where)
     if not broken and e.table and data.balanced:
         yield from _unequal(e)
-    sound = True
-    for arm, line in arm_faults(e.arms):
-        sound = False
-        yield _broken(line, f"arms.{arm}")
-    for arm, overrides in e.arms.items() if sound else ():
-        try:
-            _overridden(e, overrides)
-        except ConfigError as error:
-            for line in error.faults:
-                if any(line.startswith(f"{name}:") for name in overrides):
-                    yield _broken(f"arms.{arm}.{line}", f"arms.{arm}")
-
     # Scales, each with the field it comes from; the noise first, since the others are multiples of it.
     noise = ("data.sigma_p", "data.dim")
     signal = (*noise, "data.snr", "data.signal_norm")

@@ -326,7 +326,7 @@ class Pretraining(_Descent):
     def derived(self) -> dict[str, Any]:
         """What follows from the loss and the encoder where it is not given."""
         stops = self.has_linear_stage if self.stop_at_linear_end is None else self.stop_at_linear_end
-        return {"temperature": self.tau, "stop_at_linear_end": stops}
+        return ({} if self.loss == "spectral" else {"temperature": self.tau}) | {"stop_at_linear_end": stops}
 
 
 class Finetuning(_Descent):

@@ -86,9 +86,6 @@ def table_faults(e: Experiment) -> Iterator[tuple[str, str]]:
     if e.finetuning.clusters is not None and e.finetuning.labelled == "subset":
         expected = 'none with finetuning.labelled = "subset": a subset has the clusters of all samples'
         yield "finetuning.clusters", fault("finetuning.clusters", "a table", expected)
-    if e.data.dim < len(signals):
-        expected = f"at least the {len(signals)} dimensions that the signals may span"
-        yield "data.dim", fault("data.dim", str(e.data.dim), expected)
 
 
 def _name_faults(signals: Mapping[str, Any], noises: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -118,8 +115,16 @@ def _cosine_faults(e: Experiment, signals: Mapping[str, Any]) -> Iterator[tuple[
     if sound and len(set(given)) < len(given):
         sound = False
         yield "data.cosines", fault("data.cosines", "a pair twice", "every pair once")
-    if sound and signals and np.linalg.eigvalsh(_cosines(e, signals))[0] < -_SINGULAR:
+    if not (sound and signals):
+        return
+    values = np.linalg.eigvalsh(_cosines(e, signals))
+    if values[0] < -_SINGULAR:
         yield "data.cosines", fault("data.cosines", show(dict(cosines)), "cosines that vectors can have")
+        return
+    rank = int(np.sum(values > _SINGULAR))
+    if e.data.dim < rank:
+        expected = f"at least the {rank} dimensions that the signals span"
+        yield "data.dim", fault("data.dim", str(e.data.dim), expected)
 
 
 def _cosines(e: Experiment, signals: Mapping[str, Any]) -> Any:
@@ -144,6 +149,10 @@ def _cluster_faults(
         if not isinstance(cluster, Mapping):
             yield fault(here, show(cluster), f"a table of {', '.join(_CLUSTER)}")
             continue
+        if len(cluster) == 1 and isinstance(next(iter(cluster.values())), Mapping):  # set by a number
+            (place,), last = cluster, len(clusters) - 2
+            yield fault(f"{where}.{place}", show(cluster[place]), f"a cluster by its number, 0 to {last}")
+            return
         for key in cluster:
             if key not in _CLUSTER:
                 near = f"a known name; nearest: {here}.{nearest(str(key), _CLUSTER)}"

@@ -230,7 +230,7 @@ def _placed(known: object, path: list[str], value: object) -> object:
         if head.isdigit() and int(head) < len(listed):
             listed[int(head)] = _placed(listed[int(head)], rest, value)
         else:
-            listed.append({head: value})  # what is wrong with it is said where tables are read
+            listed.append({head: _placed({}, rest, value)})  # tables.py says what is wrong with it
         return listed
     named = dict(known) if isinstance(known, Mapping) else {}
     for twin, other in (("norm", "snr"), ("snr", "norm")):

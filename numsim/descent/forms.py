@@ -52,7 +52,8 @@ class PlainLoop:
 class Loop:
     """One descent: called by the driver with state, limits and recorder until it ends.
 
-    compiled : the loops for the loss, any and on all samples in Gram form; task(labels, patches, entries) : makes the loss's task; W (M, D).
+    compiled : the loops for the loss, for any descent and on all samples in Gram form; task(labels, patches,
+    entries) : makes the loss's task; W (M, D).
     Restarts from the beginning whenever it is called at step 0.
     """
 

@@ -102,11 +102,22 @@ class Grid:
 
     def canonical(self, cell: int, measures: Sequence[str]) -> str:
         """The text that ``key`` is the hash of."""
-        settings = merge([self._base, self.overrides(cell)])
+        settings = _placeless(merge([self._base, self.overrides(cell)]))
         document = {"physics": PHYSICS, "measures": list(measures), "settings": settings}
         if digests := self._own_losses():
             document["losses"] = digests
         return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _placeless(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with losses of one's own by their name in the file, wherever that is."""
+    found = dict(settings)
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            found[name] = _placeless(value)
+        elif name == "finetuning.loss" and value not in LOSSES:
+            found[name] = str(value).rpartition(":")[2]
+    return found
 
 
 def parse_axes(over: object, where: str = "over") -> tuple[Axis, ...]:
