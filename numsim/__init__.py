@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .descent.power_matrix import power_matrix
     from .descent.pretraining import pretrain
     from .descent.supervised import logistic_loss, train
+    from .models.samples import Samples
     from .models.space import compress
     from .runs.draw import Instance, draw
     from .runs.ensembles import run_many
@@ -51,6 +52,7 @@ _HOMES = {
     "Experiment": "config.experiment",
     "Instance": "runs.draw",
     "Result": "runs.result",
+    "Samples": "models.samples",
     "compress": "models.space",
     "draw": "runs.draw",
     "info_nce": "descent.contrastive",
@@ -77,6 +79,7 @@ __all__ = [
     "Experiment",
     "Instance",
     "Result",
+    "Samples",
     "compress",
     "draw",
     "info_nce",

@@ -189,6 +189,13 @@ REFUSED: dict[str, list[Any]] = {
     "data.cosines": [3, []],
     "data.noise": [3, []],
     "data.clusters": [3, "plus"],
+    "data.file": [3, "", ["a.npz"]],
+    "data.source": ["mnist", 3],
+    "data.classes": [[3], [3, 3], [3, 10], "37", 37, [True, 2]],
+    "data.centred": [1, None],
+    "data.noise_patch": [*NO_REAL, -1],
+    "data.test_share": [*NO_REAL, 0, 1],
+    "data.arrays": [3, "", [1.0]],
     "finetuning.clusters": [3, "plus"],
     "evaluation.clusters": [3, "plus"],
     "finetuning.samples": [*NO_INTEGER, 0],
@@ -214,6 +221,7 @@ REFUSED: dict[str, list[Any]] = {
 FOLLOWING = {f"pretraining.{name}" for name in ("temperature", "stop_at_linear_end", "normalised", "q")}
 TABLES = {f"data.{name}" for name in ("signals", "cosines", "noise", "clusters")}
 TABLES |= {"finetuning.clusters", "evaluation.clusters"}
+TABLES |= {f"data.{name}" for name in ("file", "source", "classes", "arrays")}
 OPTIONAL = {*TWIN_NAMES, "pretraining.learning_rate", "finetuning.learning_rate", *FOLLOWING, *TABLES}
 
 

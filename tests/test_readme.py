@@ -18,9 +18,9 @@ LONGEST_LOSS = 25
 """Lines that a loss of one's own may take."""
 
 
-def _section() -> str:
+def _section(title: str = "Another theorem") -> str:
     text = README.read_text(encoding="utf-8")
-    return text.split("\n## Another theorem")[1].split("\n## ")[0]
+    return text.split(f"\n## {title}")[1].split("\n## ")[0]
 
 
 def _files(section: str) -> dict[str, str]:
@@ -65,3 +65,17 @@ def test_another_theorem_as_the_readme_has_it(call: Any, tmp_path: Path) -> None
 
 def test_a_loss_of_ones_own_is_short() -> None:
     assert len(_files(_section())["hinge.py"].splitlines()) <= LONGEST_LOSS
+
+
+@pytest.mark.compiled
+def test_own_arrays_as_the_readme_has_them(call: Any, tmp_path: Path) -> None:
+    pytest.importorskip("sklearn")
+    section = _section("Your own arrays")
+    for command in _commands(section):
+        assert call(command)[0] == 0
+    assert (tmp_path / "digits" / "figure.png").stat().st_size > 0
+    (text,) = _files(section).values()
+    found: dict[str, Any] = {}
+    exec(text, found)
+    assert found["result"].simclr.test_error < 0.1
+    assert call(["run", "--set", f"data.file={tmp_path / 'own.npz'}", "--set", "network.filters=5"])[0] == 0

@@ -13,12 +13,15 @@ from functools import cache
 from math import isfinite, sqrt
 from typing import Annotated, Any, Self
 
+import numpy as np
 from pydantic import Field, PlainValidator, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ..models.mixture import Mixture, Mixtures
+from ..models.samples import Source
 from .arms import DEFAULT_ARMS, SKIP, Plan, arm_faults
 from .errors import ConfigError, explain, fault
+from .own_arrays import facts_of, own_faults, sizes_of, source_of
 from .parts import (
     LOSSES,
     PARTS,
@@ -82,6 +85,10 @@ class Experiment(Settings):
         if broken := list(_broken_rules(self)):
             raise ValidationError.from_exception_data("Experiment", broken)
         return self
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings as nested plain dicts; with own arrays without those that follow from them."""
+        return self._without_later(self.given()) if self.data.own else super().as_dict()
 
     @property
     def noise_norm(self) -> float:
@@ -177,6 +184,9 @@ class Resolved(Complete, Experiment):
     @classmethod
     def filled(cls, given: Experiment) -> Self:
         """The experiment with what is open filled in."""
+        source = source_of(given.data)
+        if source is not None:
+            given = given.replace(facts_of(given, source))
         data, network = given.data, given.network
         pretraining, finetuning = _stages(given)
         return cls.of(
@@ -256,20 +266,44 @@ def _pretraining_rate(e: Experiment) -> float:
     if e.pretraining.encoder == "network":
         expected = 'a value, since none can be derived for pretraining.encoder = "network"'
         raise ConfigError(fault("pretraining.learning_rate", "none", expected))
-    signal, sigma_p = _lengths(e, e.mixtures.data, sums=True) if e.table else (e.signal_norm, e.data.sigma_p)
-    rate = _derive(
-        "pretraining.learning_rate",
-        defaults.pretraining_learning_rate,
-        samples=e.pretraining.samples,
-        temperature=0.5 if e.pretraining.loss == "spectral" else e.pretraining.tau,
-        overlap=e.pretraining.overlap,
-        signal_norm=signal,
-        sigma_p=sigma_p,
-        dim=e.data.dim,
-    )
+    temperature = 0.5 if e.pretraining.loss == "spectral" else e.pretraining.tau
+    seen = e.pretraining.batch or e.pretraining.samples
+    source = source_of(e.data)
+    if source is not None:
+        rate, square = _rate_on_arrays(source, seen, temperature)
+    else:
+        signal, sigma_p = e.signal_norm, e.data.sigma_p
+        if e.table:
+            signal, sigma_p = _lengths(e, e.mixtures.data, sums=True)
+        rate, square = (
+            _derive(
+                "pretraining.learning_rate",
+                defaults.pretraining_learning_rate,
+                samples=seen,
+                temperature=temperature,
+                overlap=e.pretraining.overlap,
+                signal_norm=signal,
+                sigma_p=sigma_p,
+                dim=e.data.dim,
+            ),
+            signal**2 + sigma_p**2 * e.data.dim,
+        )
     if e.pretraining.unit:  # gradients are of order |W|^-1, and W is of the initial scale
-        rate *= 2 * e.network.filters * e.init_scale**2 * (signal**2 + sigma_p**2 * e.data.dim)
+        rate *= 2 * e.network.filters * e.init_scale**2 * square
     return rate * (1 - e.pretraining.momentum) if e.pretraining.momentum else rate
+
+
+def _rate_on_arrays(source: Source, count: int, temperature: float) -> tuple[float, float]:
+    """The contrastive step size from the spectrum of own arrays, and the mean of |z|^2."""
+    from numsim.theory import defaults
+
+    from ..descent.power_matrix import top_eigenpairs
+
+    z, z_aug = source.views_seen(count)
+    (growth,), _ = top_eigenpairs(z, z_aug, learning_rate=1.0, temperature=1.0)
+    where = "pretraining.learning_rate"
+    rate = _derive(where, defaults.growing_learning_rate, growth=float(growth), temperature=temperature)
+    return rate, float(np.mean(np.sum(z**2, axis=1)))
 
 
 def _own_loss(name: str) -> None:
@@ -305,10 +339,13 @@ def _finetuning_rate(e: Experiment) -> float:
     if e.table:
         flips = flips or bool(e.mixtures.labelled.flips.any())
     signal, sigma_p = _lengths(e, e.mixtures.labelled) if e.table else (e.signal_norm, e.data.sigma_p)
+    source = source_of(e.data)
+    if source is not None:
+        signal, sigma_p = sqrt(source.patch_moment), e.data.sigma_p * sqrt(source.per_sample)
     return _derive(
         "finetuning.learning_rate",
         defaults.supervised_learning_rate,
-        samples=e.finetuning.samples,
+        samples=e.finetuning.batch or e.finetuning.samples,
         filters=e.network.filters,
         q=e.network.q,
         output_scale=e.network.output_scale,
@@ -404,6 +441,14 @@ def _broken_rules(e: Experiment) -> Iterator[InitErrorDetails]:
 
 def _broken_rules_of_base(e: Experiment) -> Iterator[InitErrorDetails]:
     data, n, n0 = e.data, e.finetuning.samples, e.pretraining.samples
+    own = list(own_faults(e))
+    for where, line in own:
+        yield _broken(line, where)
+    if own:
+        return
+    source = source_of(data)
+    if source is not None:
+        n, n0 = sizes_of(e, source)
     labelled, unlabelled = "finetuning.samples", "pretraining.samples"
     if e.finetuning.labelled == "subset" and n > n0:
         expected = f'at most {unlabelled} = {n0} with finetuning.labelled = "subset"'

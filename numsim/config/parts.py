@@ -3,6 +3,7 @@
 Symbols are those of derivations/model.md. What is optional in the given parts is not in the resolved ones.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, mod
 from pydantic_core import PydanticCustomError
 
 from ..descent.rules import Rule
+from ..models.samples import Samples, load_samples
 from .errors import ConfigError, Fault, explain
 from .values import (
     MOST,
@@ -118,13 +120,24 @@ class Settings(BaseModel):
     later: ClassVar[frozenset[str]] = frozenset()
     """Settings that came later: dumps leave them out at their default, so that older names stay."""
 
+    open: ClassVar[frozenset[str]] = frozenset()
+    """Settings whose default is another one with own arrays: given only where somebody gave them."""
+
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as nested plain dicts, ready for JSON, without those that are not given."""
-        return self._without_later(self.given())
+        return self._without_later(self.model_dump(exclude_none=True))
 
     def given(self) -> dict[str, Any]:
         """Return the settings that are given or have a default of their own, without what follows."""
-        return self.model_dump(exclude_none=True)
+        return self._without_open(self.model_dump(exclude_none=True))
+
+    def _without_open(self, dumped: dict[str, Any]) -> dict[str, Any]:
+        for name in self.open - self.model_fields_set:
+            dumped.pop(name, None)
+        for name, value in self:
+            if isinstance(value, Settings) and name in dumped:
+                value._without_open(dumped[name])
+        return dumped
 
     def _without_later(self, dumped: dict[str, Any]) -> dict[str, Any]:
         fields = type(self).model_fields
@@ -163,6 +176,29 @@ def _loss(value: object) -> str:
     raise PydanticCustomError("loss", f"one of {', '.join(LOSSES)}, or FILE.py:NAME of one's own")
 
 
+def _file(value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, str | os.PathLike) and os.fspath(value):
+        return os.path.abspath(os.fsdecode(value))
+    raise PydanticCustomError("file", "the path of an .npz file")
+
+
+def _classes(value: object) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    digits = [x for x in value if type(x) is int and 0 <= x <= 9] if isinstance(value, list | tuple) else []
+    if len(digits) == 2 and isinstance(value, list | tuple) and len(value) == 2 and digits[0] != digits[1]:
+        return digits[0], digits[1]
+    raise PydanticCustomError("classes", "two different digits from 0 to 9, such as [3, 7]")
+
+
+def _arrays(value: object) -> Samples | str | None:
+    if value is None or isinstance(value, Samples) or (isinstance(value, str) and value):
+        return value
+    raise PydanticCustomError("arrays", "numsim.Samples(x, y, x_test, y_test, ...)")
+
+
 class Data(Part):
     """The signal-noise data (derivations/model.md (1)): patches y*mu and noise xi.
 
@@ -175,9 +211,20 @@ class Data(Part):
     - balanced: whether exactly half the labels have each sign; of a mixture, whether clusters are in exact
       proportion to their weights.
     - signals, cosines, noise, clusters: a mixture, as tables (tables.py).
+    - file: an .npz file with one's own arrays x, y, x_test, y_test and, if any, unlabelled, views, images
+      (numsim.Samples), instead of all that is drawn.
+    - source: "digits", images of two classes that come with scikit-learn; classes: which two of 0 to 9;
+      test_share: of the images of each class, for the test; noise_patch: 0, or the standard deviation of a
+      second, Gaussian patch in units of the images' root-mean-square length over sqrt(d).
+    - centred: whether the mean patch is taken off all own arrays.
+    - arrays: numsim.Samples, or the hash of the arrays that a result was made from.
     """
 
-    later = frozenset({"signals", "cosines", "noise", "clusters"})
+    later = frozenset(
+        {"signals", "cosines", "noise", "clusters", "file", "source", "classes"}
+        | {"centred", "noise_patch", "test_share", "arrays"}
+    )
+    open = frozenset({"dim", "sigma_p"})
 
     dim: Annotated[int, integer(1, 10**15, "an integer from 1 to 1e15")] = 10**8
     snr: NonNegative | None = None
@@ -192,6 +239,25 @@ class Data(Part):
     cosines: Annotated[Table | None, PlainValidator(optional_table)] = None
     noise: Annotated[Table | None, PlainValidator(optional_table)] = None
     clusters: Annotated[Rows | None, PlainValidator(rows)] = None
+    file: Annotated[str | None, PlainValidator(_file)] = None
+    source: Literal["digits"] | None = None
+    classes: Annotated[tuple[int, int] | None, PlainValidator(_classes)] = None
+    centred: Flag = False
+    noise_patch: NonNegative = 0.0
+    test_share: Annotated[float, number(float, lambda s: 0 < s < 1, "a number between 0 and 1")] = 0.5
+    arrays: Annotated[Any, PlainValidator(_arrays)] = None
+
+    @property
+    def own(self) -> bool:
+        """Whether the data are arrays, and not drawn."""
+        return not (self.file is None and self.source is None and self.arrays is None)
+
+    def _without_later(self, dumped: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(self.arrays, Samples) or self.file is not None:
+            arrays = load_samples(self.file) if self.file is not None else self.arrays
+            dumped.pop("file", None)
+            dumped["arrays"] = arrays.digest
+        return super()._without_later(dumped)
 
 
 class Network(Part):
@@ -271,6 +337,7 @@ class Pretraining(_Descent):
     """
 
     later = RULES | {"signal_kept", "loss", "normalised", "encoder", "q"}
+    open = frozenset({"samples"})
 
     samples: Annotated[
         int,
@@ -344,6 +411,7 @@ class Finetuning(_Descent):
     """
 
     later = RULES | {"loss", "label_noise", "clusters"}
+    open = frozenset({"samples"})
 
     samples: Count = 20
     labelled: Literal["fresh", "subset"] = "fresh"
@@ -364,6 +432,7 @@ class Evaluation(Part):
     """
 
     later = frozenset({"every", "clusters"})
+    open = frozenset({"samples"})
 
     samples: Annotated[int, integer(2)] = 10_000
     every: Steps = 0

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..models.checks import show
+from ..models.samples import Samples
 from .errors import ConfigError, fault, nearest
 from .experiment import Experiment, compose
 
@@ -68,17 +69,20 @@ def _read(path: object, faults: list[str]) -> list[dict[str, Any]]:
     source = os.fsdecode(path)
     is_path = Path(source).suffix or os.path.basename(source) != source or os.path.isfile(source)
     if is_path or (os.path.isdir(source) and source not in presets()):
-        return _on_presets(_own_losses(_parse(Path(source), source, faults), Path(source).parent), faults)
+        return _on_presets(_own_files(_parse(Path(source), source, faults), Path(source).parent), faults)
     return _on_presets(_preset(source, faults), faults)
 
 
-def _own_losses(table: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The table of a file, the paths of losses of one's own taken as from its folder."""
+def _own_files(table: dict[str, Any], folder: Path, part: str = "") -> dict[str, Any]:
+    """The table of a file, the paths of arrays and losses of one's own taken as from its folder."""
     found = dict(table)
     for name, value in table.items():
         if isinstance(value, Mapping):
-            found[name] = _own_losses(dict(value), folder)
-        elif name in ("loss", "finetuning.loss") and isinstance(value, str) and ".py:" in value:
+            found[name] = _own_files(dict(value), folder, name)
+        elif isinstance(value, str) and (
+            ((part, name) in (("data", "file"), ("", "data.file")) and value)
+            or (name in ("loss", "finetuning.loss") and ".py:" in value)
+        ):
             found[name] = str((folder / value).absolute())
     return found
 
@@ -110,15 +114,17 @@ def read_levels(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return levels
 
 
-def as_experiment(given: Experiment | Given) -> Experiment:
+def as_experiment(given: Experiment | Given, data: Samples | None = None) -> Experiment:
     """Return the experiment that is meant, wherever one is asked for: as it is, or `load`-ed.
+
+    data : arrays that it is to be run on.
 
     Raises `ConfigError`, also for None, which is a variable that was never set rather than the defaults.
     """
     if isinstance(given, Experiment):
-        return given
+        return given if data is None else given.replace({"data.arrays": data})
     faults: list[str] = []
-    return _composed(_read(given, faults), {}, faults)
+    return _composed(_read(given, faults), {} if data is None else {"data.arrays": data}, faults)
 
 
 def load(path: Given | None = None, overrides: Mapping[str, object] | None = None) -> Experiment:

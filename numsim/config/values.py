@@ -163,7 +163,7 @@ def flatten(level: object, parts: Mapping[str, type[Any]], faults: list[str]) ->
             continue
         part = parts.get(name)
         if part and isinstance(value, part):
-            value = value.as_dict()
+            value = value.given()
         inside = part is not None and isinstance(value, Mapping)
         for dotted, leaf in (
             [(f"{name}.{_text(k)}", v) for k, v in value.items()] if inside else [(name, value)]

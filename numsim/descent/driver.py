@@ -49,7 +49,7 @@ class Descent:
     """The end of a descent in Gram form and the states kept along the way.
 
     status : one of STATUSES; steps : taken; loss : of the last iterate.
-    inner, coefficients : (M, K) of the last iterate.
+    inner, coefficients : (M, K) of the last iterate; inner (M, 0) of a descent in coordinates.
     recorded_steps, recorded_losses : (R,); recorded_coefficients : (R, M, K), evenly spaced, with the
     first and (unless it was not finite) the last iterate. initial, recorded_initial (R,) : the factor of the
     first iterate's filters, 1 without weight decay.
@@ -95,25 +95,26 @@ def descend(
     epoch: int = 1,
     span: int | None = None,
     observe: tuple[int, Callable[[descent.State], None]] | None = None,
+    entries: int | None = None,
 ) -> Descent:
-    """Run ``loop`` from inner products (M, K) until a limit.
+    """Run ``loop`` from inner products (M, K) until a limit; entries : K, where it keeps none, (M, 0).
 
     record : how many states to keep at most; None: up to 200 in up to 64 MB. As many as max_steps + 1
     keeps all. epoch : steps after which states may be kept; span : steps between pauses at most; observe :
     (every, callback), called with the state every so many steps, the first and the last included.
     """
-    filters, entries = inner.shape
+    filters, entries = len(inner), inner.shape[1] if entries is None else entries
     max_steps = whole("max_steps", max_steps)
     if record is None:
         record = int(np.clip(_RECORD_BYTES / (8 * filters * entries), 2, _RECORD_ROWS))
     rows = max(2, min(whole("record", record), max_steps + 1))
     # Where only max_steps ends the loop, the stride at which all states fit is known: none is kept in vain.
     stride = 1 if threshold > 0 else 2 ** (max_steps // epoch // rows).bit_length()
-    span = min(span or max_steps + 1, int(max(1, WORK_BETWEEN_PAUSES / _work(*inner.shape))))
+    span = min(span or max_steps + 1, int(max(1, WORK_BETWEEN_PAUSES / _work(filters, entries))))
     pauses = Pauses(span, progress, observe)
-    found = _descend(loop, inner, max_steps, threshold, rows, stride, pauses)
+    found = _descend(loop, inner, entries, max_steps, threshold, rows, stride, pauses)
     if found.status == NON_FINITE and stride > 1:  # it ended early after all
-        found = _descend(loop, inner, max_steps, threshold, rows, 1, pauses)
+        found = _descend(loop, inner, entries, max_steps, threshold, rows, 1, pauses)
     return found
 
 
@@ -148,6 +149,7 @@ class Pauses(NamedTuple):
 def _descend(
     loop: Callable[[descent.State, descent.Limits, descent.Recorder], int],
     inner: Floats,
+    entries: int,
     max_steps: int,
     threshold: float,
     rows: int,
@@ -155,7 +157,7 @@ def _descend(
     pauses: Pauses,
 ) -> Descent:
     """The same with so many rows for states, kept every ``stride`` steps or more."""
-    filters, entries = inner.shape
+    filters = len(inner)
     # One row more than the kernels fill: for the last iterate, if it is not one of those kept.
     states, losses = np.empty((rows + 1, filters, entries)), np.empty(rows + 1)
     steps = np.empty(rows + 1, dtype=np.int64)

@@ -23,9 +23,17 @@ from ._kernels.readout import LANES, Readout, sample_sums
 from ._kernels.supervised import Activation
 from ._kernels.table_readout import TableReadout, table_sums
 from .losses import Loss, Samples, Settings, register
-from .network import ACTIVATIONS
+from .network import ACTIVATIONS, activation
 
-__all__ = ["TableTest", "TestResult", "evaluate", "evaluate_stack", "evaluate_table", "own_test_loss"]
+__all__ = [
+    "TableTest",
+    "TestResult",
+    "evaluate",
+    "evaluate_arrays",
+    "evaluate_stack",
+    "evaluate_table",
+    "own_test_loss",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -240,6 +248,47 @@ def own_test_loss(
                 values[i, c] += flip * loss.increments(R, task, out)
     means = values @ mixture.weights
     return float(means.mean()), float(means.std() / np.sqrt(samples)), values.mean(axis=0)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def evaluate_arrays(
+    W: Floats, x: Floats, y: Floats, loss: Loss, settings: Settings, *, bias: bool
+) -> TestResult:
+    """Mean loss and error on given test samples x (n, P, D), y (n,), and their standard errors.
+
+    W : (2, m, D), with a bias (2, m, D + 1). An output of 0 is half an error. The standard errors are those
+    of the means of n independent samples of which the given ones would be a draw.
+    """
+    n, per_sample, width = x.shape
+    flat = W.reshape(-1, W.shape[2])
+    order = np.arange(per_sample, dtype=np.int64)[None]
+    own, out = np.ones(1), np.zeros((len(flat), per_sample))
+    task = register(loss, loss.task(settings, Samples(own, order, per_sample)))
+    losses, errors = np.empty(n), np.empty(n)
+    for start in range(0, n, _TESTED):
+        rows = x[start : start + _TESTED]
+        inner = rows @ flat[:, :width].T  # (n, P, 2m)
+        if bias:
+            inner += flat[:, width]
+        outputs = outputs_of(inner, settings)
+        errors[start : start + _TESTED] = 0.5 - 0.5 * np.sign(y[start : start + _TESTED] * outputs)
+        for i in range(len(rows)):
+            own[0] = y[start + i]
+            losses[start + i] = loss.increments(np.ascontiguousarray(inner[i].T), task, out)
+    spread = 1 / np.sqrt(max(n - 1, 1))
+    found = (float(losses.mean()), float(losses.std() * spread))
+    return TestResult(*found, float(errors.mean()), float(errors.std() * spread))
+
+
+_TESTED = 4096  # samples at a time
+
+
+def outputs_of(inner: Floats, settings: Settings) -> Floats:
+    """f (n,) from inner products (n, P, 2m)."""
+    s = settings
+    values = activation(inner, s.q, s.activation, s.slope, s.width).sum(axis=1)
+    found: Floats = values[:, : s.filters].sum(axis=1) - values[:, s.filters :].sum(axis=1)
+    return s.output_scale / s.filters * found
 
 
 def _distinct(mixture: Mixture) -> tuple[npt.NDArray[np.int64], Floats]:

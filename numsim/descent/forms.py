@@ -14,7 +14,7 @@ from ._kernels import descent
 from ._kernels import loop as kernels
 from .rules import BatchRows, Rule, label_flips
 
-__all__ = ["Loop", "PlainLoop"]
+__all__ = ["GRAM_BYTES", "Loop", "PlainLoop"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -23,7 +23,7 @@ _NOTHING = np.empty((0, 0))
 _NO_ROWS = np.empty((0, 0), dtype=np.int64)
 _DRAWN = 2_000_000
 """Numbers drawn for batches and flips at a time."""
-_GRAM_BYTES = 2e9
+GRAM_BYTES = 2e9
 """Of the largest Gram matrix."""
 
 
@@ -75,7 +75,7 @@ class Loop:
         self._compiled, self._W, self._dictionary = compiled, W, dictionary
         self._setting = rule
         samples, per_sample = dictionary.patches.shape
-        filters, (entries, width) = len(W), dictionary.vectors.shape
+        filters, entries, width = len(W), dictionary.entries, dictionary.vectors.shape[1]
         size = rule.batch or (samples if rule.label_noise else 0)
         seen = min(entries, rule.batch * per_sample) if rule.batch else entries
         for generator, used, name in (
@@ -110,15 +110,16 @@ class Loop:
             else (dictionary.patches if size else _NO_ROWS),
             self._draws(0, 0),
         )
-        whole = task(dictionary.labels, dictionary.patches, entries)
+        whole = None if self._rule.averaged else task(dictionary.labels, dictionary.patches, entries)
         own = task(self._data.own_labels, self._data.own_patches, seen) if size else whole
-        self._tasks = (whole, own)
+        self._tasks = (own if whole is None else whole, own)
+        most = seen if self._rule.averaged else entries  # that a step looks at
         row = entries if self._gram else width
         needs_push = rule.slow or rule.clip_norm > 0 or rule.sam_radius > 0
         places = np.full(entries, -1, dtype=np.int64)
         self._work = kernels.Work(
-            out=np.empty(filters * entries),
-            inner=np.empty(filters * (seen if self._gram else entries)),
+            out=np.empty(filters * most),
+            inner=np.empty(filters * (seen if self._gram else most)),
             push=np.empty(2 * filters * max(row, seen) if needs_push else 0),
             rows=np.empty(seen * row if rule.batch else 0),
             entries=np.empty(entries, dtype=np.int64),
@@ -130,6 +131,12 @@ class Loop:
         )
         self._restart()
 
+    def start(self) -> Floats:
+        """The inner products (M, K) that a descent starts from; in coordinates it keeps none, (M, 0)."""
+        if not self._gram:
+            return np.empty((len(self._W), 0))
+        return self._dictionary.products(self._W)
+
     @property
     def initial(self) -> float:
         """c, the factor of w^0 in the last iterate."""
@@ -140,13 +147,16 @@ class Loop:
         work.factors[:] = 1.0, 0.0, 0.0
         work.velocity[:] = 0.0
         work.coefficients[:] = 0.0
-        vectors = self._dictionary.vectors
         if self._gram:
             if not hasattr(self, "_form"):
-                self._form = kernels.Form(self._dictionary.gram(), _NOTHING, _NOTHING, _NOTHING)
+                self._form = kernels.Form(self._dictionary.gram(), *[_NOTHING] * 4)
         else:
             velocity = np.zeros_like(self._W) if self._setting.slow else _NOTHING
-            self._form = kernels.Form(_NOTHING, vectors, np.array(self._W, order="C"), velocity)
+            vectors, more = self._dictionary.vectors, self._dictionary.more
+            if more is not None and not self._setting.batch:  # all of them, step after step
+                vectors, more = np.concatenate([vectors, more]), None
+            more = _NOTHING if more is None else more
+            self._form = kernels.Form(_NOTHING, vectors, more, np.array(self._W, order="C"), velocity)
         batch_rng, flip_rng = deepcopy(self._rngs)
         samples = len(self._dictionary.labels)
         self._batches = (
@@ -183,7 +193,7 @@ class Loop:
 
     def filters(self, state: descent.State) -> Floats:
         """The filters (M, D) of a state."""
-        found: Floats = self.initial * self._W + state.coefficients @ self._dictionary.vectors
+        found: Floats = self.initial * self._W + self._dictionary.combined(state.coefficients)
         return found
 
     def watching(
@@ -195,7 +205,7 @@ class Loop:
 
 def _in_gram_form(filters: int, entries: int, width: int, seen: int) -> bool:
     """Whether a step in Gram form is cheaper, K B M against 2 D B M, and its matrix fits."""
-    if 8.0 * entries**2 > _GRAM_BYTES:
+    if 8.0 * entries**2 > GRAM_BYTES:
         return False
     # The Gram matrix costs K^2 D once; small ones are worth it always, as they stay in the caches.
     return entries <= 2 * width or entries * seen * filters <= 2e6

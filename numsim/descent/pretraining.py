@@ -18,7 +18,7 @@ from .blas import blas_threads
 from .blocks import axes_of, contrastive_buffers, gram_of
 from .contrastive import LINEAR_END, VERY_FAR
 from .driver import NON_FINITE, Descent, Progress, descend
-from .forms import Loop
+from .forms import GRAM_BYTES, Loop
 from .network import ACTIVATIONS
 from .nt_xent import CONTRASTIVE, contrastive_task
 from .offset import ShiftedDescent, shifted
@@ -111,7 +111,8 @@ def pretrain(
         "record": record,
         "progress": progress,
     }
-    if settings.network or not (settings.plain and rule.plain):
+    large = not settings.network and 8.0 * (2 * len(samples)) ** 2 > GRAM_BYTES
+    if large or not (settings.plain and rule.plain):
         if not settings.network:
             dictionary = sums_dictionary(samples, views)
         sigma = activation_of(q, activation, slope, width) if settings.network else None
@@ -194,7 +195,7 @@ def sums_dictionary(z: Floats, z_aug: Floats) -> PatchDictionary:
     """Samples and views, an entry each: sample i has the entries i and n0 + i."""
     n = len(z)
     pairs = np.stack([np.arange(n), np.arange(n, 2 * n)], axis=1)
-    return PatchDictionary(np.concatenate([z, z_aug]), pairs, np.ones(n))
+    return PatchDictionary(z, pairs, np.ones(n), more=z_aug)
 
 
 def view_dictionary(patches: Floats, views: Floats) -> PatchDictionary:
@@ -258,7 +259,8 @@ def pretrain_dictionary(
     )
     run = descend(
         loop,
-        W @ dictionary.vectors.T,
+        loop.start(),
+        entries=dictionary.entries,
         max_steps=max_steps,
         threshold=threshold,
         record=record,
@@ -267,7 +269,7 @@ def pretrain_dictionary(
         span=loop.span,
     )
     run = replace(run, initial=loop.initial)
-    return run.filters(W, dictionary.vectors), run
+    return run.filters(W, *dictionary.blocks), run
 
 
 def alignment(moved: Floats, mu: Floats) -> float:

@@ -191,7 +191,8 @@ def train_dictionary(
     )
     run = descend(
         loop,
-        flat @ dictionary.vectors.T,
+        loop.start(),
+        entries=dictionary.entries,
         max_steps=max_steps,
         threshold=target_loss,
         record=record,

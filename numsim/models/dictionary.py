@@ -25,6 +25,7 @@ class PatchDictionary:
     vectors : (..., K, D); patches : (..., n, P) indices into them; labels : (..., n) of +-1. Leading axes are
     replicates, data sets of one shape. parts : which entries are what, by name. Of a mixture (mixture.py):
     on_signals (K, S) and on_noises (K, N), weights of an entry; owners (K,), whose noise it is, -1 nobody's.
+    more : vectors of further entries, after the others: large arrays that are apart need not be copied.
     """
 
     vectors: Floats
@@ -34,6 +35,28 @@ class PatchDictionary:
     on_signals: Floats | None = None
     on_noises: Floats | None = None
     owners: Integers | None = None
+    more: Floats | None = None
+
+    @property
+    def entries(self) -> int:
+        """K."""
+        return int(self.vectors.shape[-2]) + (0 if self.more is None else len(self.more))
+
+    @property
+    def blocks(self) -> tuple[Floats, ...]:
+        """The vectors, in one array or two."""
+        return (self.vectors,) if self.more is None else (self.vectors, self.more)
+
+    def products(self, W: Floats) -> Floats:
+        """<w_r, v_k> (M, K) of filters W (M, D)."""
+        parts = [W @ block.T for block in self.blocks]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def combined(self, coefficients: Floats) -> Floats:
+        """sum_k c_rk v_k (..., M, D) of coefficients (..., M, K)."""
+        first = len(self.vectors)
+        found: Floats = coefficients[..., :first] @ self.vectors
+        return found if self.more is None else found + coefficients[..., first:] @ self.more
 
     def part(self, name: str) -> slice:
         """The entries of a part: an index into the last axis of coefficients and inner products."""
@@ -44,7 +67,8 @@ class PatchDictionary:
 
     def gram(self) -> Floats:
         """Inner products <v_k, v_l> of the dictionary, (..., K, K)."""
-        products: Floats = self.vectors @ self.vectors.swapaxes(-1, -2)
+        vectors = self.vectors if self.more is None else np.concatenate(self.blocks)
+        products: Floats = vectors @ vectors.swapaxes(-1, -2)
         return products
 
     def with_bias(self) -> PatchDictionary:
@@ -61,5 +85,7 @@ def dense_dictionary(x: Floats, y: Floats) -> PatchDictionary:
     rows = np.ascontiguousarray(x.reshape(n * per_sample, width)) + 0.0  # -0.0 becomes 0.0: equal bytes
     places: dict[bytes, int] = {}
     index = [places.setdefault(row.tobytes(), len(places)) for row in rows]
+    if len(places) == len(rows):  # nothing to leave out, and no copy
+        return PatchDictionary(rows, np.arange(len(rows), dtype=np.int64).reshape(n, per_sample), y)
     first = np.unique(index, return_index=True)[1]
     return PatchDictionary(rows[first], np.array(index, dtype=np.int64).reshape(n, per_sample), y)

@@ -10,10 +10,12 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from ..config.errors import ConfigError
+from ..config.errors import ConfigError, fault
 from ..config.experiment import Experiment, Resolved
+from ..config.own_arrays import source_of
 from ..config.sources import Given, as_experiment
 from ..models.mixture import Mixtures, draw_table_labelled, draw_table_unlabelled, sums_of
+from ..models.samples import Rows
 from ..models.signal_noise import Labelled, Unlabelled, draw_labelled, draw_unlabelled, signal_noise_entries
 from ..models.space import Rng, Space, each, pad
 from ..models.streams import generator
@@ -29,7 +31,8 @@ class Instance:
 
     mu, direction : (D,), the first signal and its unit vector; signals : (S, D), all; filters : (2m, D);
     bias : (2m,) or None; unlabelled : None without a contrastive stage; order : (2m,) the random split.
-    Drawn for several seeds, all but mu and direction have a leading axis.
+    Drawn for several seeds, all but mu and direction have a leading axis. Of own arrays all samples are in
+    ``own``, and nothing is in the others: mu is 0, labels are those of ``own``.
     """
 
     mu: Floats
@@ -41,10 +44,18 @@ class Instance:
     order: npt.NDArray[np.int64]
     signals: Floats | None = None
     mixtures: Mixtures | None = None
+    own: Rows | None = None
 
     def sums(self) -> tuple[Floats, Floats]:
         """z and z~ (n0, D) of the unlabelled samples."""
         assert self.unlabelled is not None
+        if self.own is not None:
+            assert self.own.unlabelled is not None
+            assert self.own.views is not None
+            first, second = self.own.unlabelled, self.own.views
+            if first.shape[1] == 1:
+                return first[:, 0], second[:, 0]
+            return first.sum(axis=1), second.sum(axis=1)
         if self.mixtures is None or self.signals is None:
             return self.unlabelled.sums(self.mu)
         known = self.unlabelled
@@ -67,6 +78,8 @@ def draw(experiment: Experiment | Given, seed: int | None = None) -> Instance:
     e = as_experiment(experiment).resolved()
     chosen = e.seed if seed is None else seed
     check_memory(e)
+    if e.data.own:
+        return _draw_own(e, chosen)
     if e.table:
         return _draw_table(e, chosen)
     space = Space(e.data.dim)
@@ -182,6 +195,32 @@ def _draw_table(e: Resolved, seed: int) -> Instance:
     )
 
 
+def _draw_own(e: Resolved, seed: int) -> Instance:
+    """The rows of own arrays that this seed takes, and filters in their coordinates."""
+    source, m = source_of(e.data), e.network.filters
+    if source is None:
+        raise ConfigError(fault("data.arrays", "a hash", "the arrays themselves: data=numsim.Samples(...)"))
+    try:
+        rows = source.rows(e.finetuning.samples, e.pretraining.samples, seed)
+    except ValueError as error:
+        raise ConfigError(f"data.source: {error}; lower data.test_share or finetuning.samples") from None
+    nothing = np.zeros(e.data.dim)
+    unlabelled = None
+    if rows.unlabelled is not None:
+        n0 = len(rows.unlabelled)
+        unlabelled = Unlabelled(np.zeros(n0), np.empty((n0, 0)), np.empty((n0, 0)))
+    return Instance(
+        mu=nothing,
+        direction=nothing,
+        filters=generator(seed, "filters").standard_normal((2 * m, e.data.dim)) * e.init_scale,
+        bias=generator(seed, "bias").standard_normal(2 * m) * e.init_scale if e.network.bias else None,
+        unlabelled=unlabelled,
+        labelled=Labelled(rows.y, rows.y, np.empty((len(rows.y), 0))),
+        order=generator(seed, "split").permutation(2 * m),
+        own=rows,
+    )
+
+
 @cache
 def _memory() -> int:
     """Bytes of memory that this machine has."""
@@ -198,6 +237,8 @@ def check_memory(e: Resolved) -> None:
         per_sample, kinds = table.on_signals.shape[1], len(table.noises)
         rows += (kinds - 1) * (2 * n0 + n) + len(table.signals)
         entries = n * per_sample + len(table.signals)
+    if e.data.own:  # arrays are there already, and large ones are taken in batches
+        return
     width = min(e.data.dim, rows)
     coordinates = (4 * n0 + 3 * (entries + 2 * m)) * width  # as drawn, and as sums of patches
     grams = 2.2 * n0**2 + 2 * entries**2

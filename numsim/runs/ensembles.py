@@ -25,6 +25,7 @@ from ..config.experiment import Experiment, Resolved
 from ..config.sources import Given, as_experiment
 from ..config.values import MOST
 from ..descent.blas import blas_threads
+from ..models.samples import Samples
 from .draw import check_memory
 from .measures import BY_CLUSTER, FAILED, PHYSICS, STATUSES, blank, clusters_of, measure_many, variables
 from .replicates import portion_size
@@ -69,7 +70,11 @@ def checked_seeds(seeds: int | Iterable[int]) -> list[int]:
 
 
 def run_many(
-    experiment: Experiment | Given, seeds: int | Iterable[int], *, workers: int | None = None
+    experiment: Experiment | Given,
+    seeds: int | Iterable[int],
+    *,
+    data: Samples | None = None,
+    workers: int | None = None,
 ) -> xr.Dataset:
     """Run an experiment at many seeds and keep what its arms end in.
 
@@ -78,6 +83,7 @@ def run_many(
     experiment : what to simulate: an Experiment, the name of a preset, the path of a file, or a mapping of
         settings; its own seed is not used.
     seeds : the seeds, or a number of them (0, 1, ...).
+    data : one's own arrays in the place of drawn data.
     workers : runs at a time; None: as many as there are cores for ``experiment.threads`` each. Threads, or
         processes where there are many short runs.
 
@@ -94,7 +100,7 @@ def run_many(
     ConfigError : settings that cannot be run. ValueError : seeds that are none.
     """
     listed = checked_seeds(seeds)
-    e = as_experiment(experiment).resolved()
+    e = as_experiment(experiment, data).resolved()
     check_memory(e)
     if workers is not None and (isinstance(workers, bool) or workers < 1):
         raise ValueError(f"workers is {workers}, expected a number >= 1, or None for all cores")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,20 +30,24 @@ __all__ = ["dense_arrays", "write_dense"]
 
 Floats = npt.NDArray[np.float64]
 
+Place = Callable[[Floats], Floats]
+"""From the instance's coordinates to R^d."""
+
 MOST = 100_000
 
 _README = """Dense instance of a numsim run. Arrays (d = ambient dimension, float64): mu (d,), of a mixture
-signals (S, d); W0 (2m, d) initial filters; x (n, P, d) patches of the labelled samples; y (n,) observed
-labels; true_y (n,); split (2m,); of a mixture clusters (n,). Hand-over: W[split].reshape(2, m, d), index 0
-is the sign +1. Training of arm NAME: NAME_steps updates from W0, or from the filters after its pre-training,
-to W_NAME (2, m, d): {training} f = output_scale / m * sum over filters and patches of sigma(<w, x>), first
-sign minus second; sigma is {activation}. A step: g = gradient on the batch; with sam_radius r > 0 the
-gradient at w + r g/|g|; g <- g min(1, clip_norm/|g|) if clip_norm > 0; g <- g + weight_decay w; v <-
-momentum v + g; w <- w - rate v, norms over all filters and biases; with schedule "cosine" rate =
-learning_rate (1 + cos(pi t/T))/2, t = 0, 1, ... and T the cap on steps. finetuning_batches (T, B) are the
-samples of each step, finetuning_flips (T, n) multiply the labels, where used. What an arm has of its own is
-called ..._NAME, or NAME_learning_rate; all else is the base's. {bias}{pretraining}config is the experiment
-as JSON; its "arms" are the overrides, by dotted name."""
+signals (S, d), of own arrays neither; W0 (2m, d) initial filters; x (n, P, d) patches of the labelled
+samples; y (n,) observed labels; true_y (n,), but of own arrays x_test, y_test; split (2m,); of a mixture
+clusters (n,). Hand-over: W[split].reshape(2, m, d), index 0 is the sign +1. Training of arm NAME: NAME_steps
+updates from W0, or from the filters after its pre-training, to W_NAME (2, m, d): {training}
+f = output_scale / m * sum over filters and patches of sigma(<w, x>), first sign minus second; sigma is
+{activation}. A step: g = gradient on the batch; with sam_radius r > 0 the gradient at w + r g/|g|;
+g <- g min(1, clip_norm/|g|) if clip_norm > 0; g <- g + weight_decay w; v <- momentum v + g; w <- w - rate v,
+norms over all filters and biases; with schedule "cosine" rate = learning_rate (1 + cos(pi t/T))/2,
+t = 0, 1, ... and T the cap on steps. finetuning_batches (T, B) are the samples of each step,
+finetuning_flips (T, n) multiply the labels, where used. What an arm has of its own is called ..._NAME, or
+NAME_learning_rate; all else is the base's. {bias}{pretraining}config is the experiment as JSON; its "arms"
+are the overrides, by dotted name."""
 
 _SIGMA = {
     "relu": "max(0, t)^q (derivative 0 at t = 0)",
@@ -127,52 +131,62 @@ def _frame(width: int, dim: int, rng: np.random.Generator) -> Floats:
     return np.ascontiguousarray((orthogonal * np.sign(np.diag(triangle))).T)
 
 
+def _embedding(e: Resolved, width: int) -> Place:
+    """Coordinates (..., width) in R^d, along a random frame; own arrays are there already."""
+    if e.data.own:
+        return lambda rows: rows
+    frame = _frame(width, e.data.dim, generator(e.seed, "embedding"))
+    return lambda rows: rows @ frame
+
+
 def _arrays(simulation: Simulation) -> dict[str, Any]:
     e, instance = simulation.experiment, simulation.instance
     width = instance.filters.shape[1]
-    frame = _frame(width, e.data.dim, generator(e.seed, "embedding"))
+    place = _embedding(e, width)
     labelled = instance.labelled
     started = next((arm.pretrained for arm in simulation.arms.values() if arm.pretrained), None)
     arrays: dict[str, Any] = {
         "readme": _readme(e, started, instance.bias is not None),
         "config": json.dumps(e.as_dict()),
-        "mu": instance.mu @ frame,
-        "W0": instance.filters @ frame,
+        **({} if e.data.own else {"mu": place(instance.mu)}),
+        "W0": place(instance.filters),
         "y": labelled.labels,
-        "true_y": labelled.true_labels,
+        **({} if e.data.own else {"true_y": labelled.true_labels}),
         "split": instance.order,
         "q": e.network.q,
         "output_scale": e.network.output_scale,
         "temperature": e.pretraining.temperature,
         "finetuning_learning_rate": e.finetuning.learning_rate,
     }
-    if instance.mixtures is None:
+    if instance.own is not None:
+        own = instance.own
+        arrays |= {"x": own.x, "x_test": own.x_test, "y_test": own.y_test}
+    elif instance.mixtures is None:
         signal = labelled.true_labels[:, None] * instance.mu
-        arrays["x"] = np.stack([signal @ frame, labelled.noise @ frame], axis=1)
+        arrays["x"] = np.stack([place(signal), place(labelled.noise)], axis=1)
     else:
         dictionary, _ = training_start(replace(instance, bias=None), labelled, instance.filters)
-        arrays["x"] = (dictionary.vectors @ frame)[dictionary.patches]
+        arrays["x"] = place(dictionary.vectors)[dictionary.patches]
         assert instance.signals is not None
-        arrays |= {"signals": instance.signals @ frame, "clusters": labelled.clusters}
+        arrays |= {"signals": place(instance.signals), "clusters": labelled.clusters}
     if e.network.activation == "leaky":
         arrays |= {"slope": e.network.slope, "width": e.network.width}
     if instance.bias is not None:
         arrays["bias0"] = instance.bias
     if started is not None:
-        arrays |= _unlabelled(simulation, frame)
+        arrays |= _unlabelled(simulation, place)
     taken = [arm.descent.steps for arm in simulation.arms.values() if arm.descent is not None]
     arrays |= _random(e, [arm.plan for arm in simulation.arms.values()], max(taken, default=0))
     for name, arm in simulation.arms.items():
         if arm.descent is not None:
-            arrays |= _arm(e, name, arm, frame)
+            arrays |= _arm(e, name, arm, place, width)
     return arrays
 
 
-def _arm(e: Resolved, name: str, arm: Arm, frame: Floats) -> dict[str, Any]:
+def _arm(e: Resolved, name: str, arm: Arm, place: Place, width: int) -> dict[str, Any]:
     """Where an arm ends, and what it has of its own."""
     assert arm.descent is not None
-    width = len(frame)
-    found = {f"W_{name}": arm.filters[..., :width] @ frame, f"{name}_steps": arm.descent.steps}
+    found = {f"W_{name}": place(arm.filters[..., :width]), f"{name}_steps": arm.descent.steps}
     if arm.plan.finetuning.learning_rate != e.finetuning.learning_rate:
         found[f"{name}_learning_rate"] = arm.plan.finetuning.learning_rate
     if e.network.bias:
@@ -182,28 +196,31 @@ def _arm(e: Resolved, name: str, arm: Arm, frame: Floats) -> dict[str, Any]:
         found |= {
             f"pretraining_learning_rate_{name}": settings.learning_rate,
             f"temperature_{name}": settings.temperature,
-            f"W_pretrained_{name}": arm.pretrained.filters @ frame,
+            f"W_pretrained_{name}": place(arm.pretrained.filters),
             f"pretraining_steps_{name}": arm.pretrained.descent.steps,
         }
     return found
 
 
-def _unlabelled(simulation: Simulation, frame: Floats) -> dict[str, Any]:
+def _unlabelled(simulation: Simulation, place: Place) -> dict[str, Any]:
     """The unlabelled samples and their views, and what shared pre-training made of them."""
     e, instance, found = simulation.experiment, simulation.instance, dict[str, Any]()
-    if e.pretraining.encoder == "network":
+    if instance.own is not None and e.pretraining.encoder == "network":
+        found |= {"unlabelled": instance.own.unlabelled, "views": instance.own.views}
+        found["pretraining_q"] = e.pretraining.q
+    elif e.pretraining.encoder == "network":
         patches = unlabelled_patches((instance.mixtures or e.mixtures).data, instance)
-        dense = (patches.vectors @ frame)[patches.patches]
+        dense = place(patches.vectors)[patches.patches]
         n = e.pretraining.samples
         found |= {"unlabelled": dense[:n], "views": dense[n:], "pretraining_q": e.pretraining.q}
     else:
         z, z_aug = instance.sums()
-        found |= {"z": z @ frame, "z_aug": z_aug @ frame}
+        found |= {"z": place(z), "z_aug": place(z_aug)}
     if simulation.pretrained is not None:
         found |= {
             "pretraining_learning_rate": e.pretraining.learning_rate,
             "pretraining_steps": simulation.pretrained.descent.steps,
-            "W_pretrained": simulation.pretrained.filters @ frame,
+            "W_pretrained": place(simulation.pretrained.filters),
         }
     return found
 

@@ -225,7 +225,7 @@ def _pretraining(
 
 
 def _spectrum(e: Resolved, instance: Instance) -> list[float]:
-    if instance.unlabelled is None or instance.unlabelled.augmented is None:
+    if instance.unlabelled is None or instance.unlabelled.augmented is None or instance.own is not None:
         return [math.nan] * 2
     settings = e.pretraining
     z, z_aug = instance.unlabelled.sums(instance.mu)

@@ -59,7 +59,7 @@ def compare(simulation: Simulation) -> dict[str, Any]:
     e = simulation.experiment
     scales = {"snr": e.snr, "signal_norm": e.signal_norm, "init_scale": e.init_scale, "kappa": e.kappa}
     result: dict[str, Any] = {"scales": scales, "pretraining": None, "race": None}
-    if e.table:
+    if e.table or e.data.own:
         return result
     if simulation.pretrained is not None and e.pretraining.rule.plain and e.pretraining.has_linear_stage:
         result["pretraining"] = _pretraining(simulation)

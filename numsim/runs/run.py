@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..config.experiment import Experiment
 from ..config.sources import Given, as_experiment
 from ..descent.blas import blas_threads
+from ..models.samples import Samples
 from .draw import draw
 from .simulate import Report, simulate
 
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 
-def run(experiment: Experiment | Given, seed: int | None = None, *, report: Report | None = None) -> Result:
+def run(
+    experiment: Experiment | Given,
+    seed: int | None = None,
+    *,
+    data: Samples | None = None,
+    report: Report | None = None,
+) -> Result:
     """Simulate both arms of the two-stage experiment, exactly in law at any dimension.
 
     Parameters
@@ -24,6 +31,7 @@ def run(experiment: Experiment | Given, seed: int | None = None, *, report: Repo
     experiment : what to simulate: an Experiment, the name of a preset, the path of a file, or a mapping of
         settings.
     seed : replaces ``experiment.seed``.
+    data : one's own arrays in the place of drawn data.
     report : called as report(stage, step, loss) a few times a second.
 
     Returns
@@ -38,7 +46,7 @@ def run(experiment: Experiment | Given, seed: int | None = None, *, report: Repo
     """
     from .result import Result
 
-    experiment = as_experiment(experiment)
+    experiment = as_experiment(experiment, data)
     if seed is not None:
         experiment = experiment.replace({"seed": seed})
     e = experiment.resolved()

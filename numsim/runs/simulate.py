@@ -19,13 +19,28 @@ from ..config.arms import Plan
 from ..config.experiment import Experiment, Resolved
 from ..config.parts import RULES, ResolvedFinetuning, ResolvedPretraining
 from ..descent.driver import NON_FINITE, Descent
-from ..descent.evaluation import TableTest, TestResult, evaluate, evaluate_table, own_test_loss
+from ..descent.evaluation import (
+    TableTest,
+    TestResult,
+    evaluate,
+    evaluate_arrays,
+    evaluate_table,
+    own_test_loss,
+)
 from ..descent.fresh_views import FreshDescent, FreshViews, pretrain_fresh_views
 from ..descent.losses import LOSSES, Settings, loss_named
 from ..descent.network import split_filters
-from ..descent.pretraining import Contrast, activation_of, alignment, pretrain, pretrain_dictionary
+from ..descent.pretraining import (
+    Contrast,
+    activation_of,
+    alignment,
+    pretrain,
+    pretrain_dictionary,
+    sums_dictionary,
+    view_dictionary,
+)
 from ..descent.supervised import train_dictionary
-from ..models.dictionary import PatchDictionary
+from ..models.dictionary import PatchDictionary, dense_dictionary
 from ..models.mixture import Mixture, label_dictionary, view_patches
 from ..models.signal_noise import Labelled, Unlabelled, signal_noise_dictionary
 from ..models.space import pad
@@ -166,12 +181,9 @@ class _Stages:
         descent: Descent | FreshDescent
         network = e.network
         if settings.encoder == "network":
-            patches = unlabelled_patches((instance.mixtures or e.mixtures).data, instance)
-            n = e.pretraining.samples
-            pairs = np.concatenate([patches.patches[:n], patches.patches[n:]], axis=1)
             filters, descent = pretrain_dictionary(
                 instance.filters,
-                replace(patches, patches=pairs, labels=np.ones(n)),
+                view_pairs(e, instance),
                 Contrast(settings.loss, settings.temperature, settings.normalised, True, False),
                 settings.rule,
                 activation_of(settings.q, network.activation, network.slope, network.width),
@@ -221,7 +233,8 @@ class _Stages:
                 threads=e.threads,
             )
         moved = filters - pad(instance.filters, filters.shape[1])
-        general = instance.mixtures is not None or settings.encoder == "network"
+        table = instance.mixtures is not None or settings.encoder == "network"
+        general = table and instance.own is None
         mixture = (instance.mixtures or e.mixtures).data if general else None
         return Pretrained(filters, descent, alignment(moved, instance.mu), settings, mixture)
 
@@ -232,7 +245,7 @@ class _Stages:
         filters = instance.filters if pretrained is None else pretrained.filters
         width = filters.shape[1]
         labelled = instance.labelled
-        padded = replace(labelled, noise=pad(labelled.noise, width))
+        padded = labelled if instance.own is not None else replace(labelled, noise=pad(labelled.noise, width))
         dictionary, initial = training_start(instance, padded, filters)
         if not math.isfinite(initial.sum()):
             nothing = np.full_like(initial, np.nan)
@@ -241,6 +254,15 @@ class _Stages:
 
         def test(trained: Floats) -> TestResult | TableTest:
             rng = generator(self.seed, "evaluation")
+            if instance.own is not None:
+                return evaluate_arrays(
+                    trained,
+                    instance.own.x_test,
+                    instance.own.y_test,
+                    loss_named(plan.finetuning.loss),
+                    network_settings(e),
+                    bias=instance.bias is not None,
+                )
             W, direction, bias = test_network(instance, trained, width)
             general = e.network.activation != "relu" or plan.finetuning.loss != "logistic"
             if instance.mixtures is None and not general:
@@ -289,6 +311,26 @@ class _Stages:
         return Arm(dictionary, initial, trained, descent, test(trained), plan, pretrained, along)
 
 
+def view_pairs(e: Resolved, instance: Instance) -> PatchDictionary:
+    """The distinct patches of the unlabelled samples: of each its own P and then its view's."""
+    if instance.own is not None:
+        return sums_or_patches(instance, network=True)
+    patches = unlabelled_patches((instance.mixtures or e.mixtures).data, instance)
+    n = e.pretraining.samples
+    pairs = np.concatenate([patches.patches[:n], patches.patches[n:]], axis=1)
+    return replace(patches, patches=pairs, labels=np.ones(n))
+
+
+def sums_or_patches(instance: Instance, *, network: bool) -> PatchDictionary:
+    """What the contrastive stage sees of own arrays: patches (network), or their sums, sample and view."""
+    if not network:
+        return sums_dictionary(*instance.sums())
+    assert instance.own is not None
+    assert instance.own.unlabelled is not None
+    assert instance.own.views is not None
+    return view_dictionary(instance.own.unlabelled, instance.own.views)
+
+
 def unlabelled_patches(mixture: Mixture, instance: Instance) -> PatchDictionary:
     """The patches of the unlabelled samples and of their views, 2 n0 "samples", views last."""
     unlabelled = instance.unlabelled
@@ -317,7 +359,9 @@ def training_start(instance: Instance, labelled: Labelled, filters: Floats) -> t
 
     With a bias, that is the last coordinate of both. Leading axes, of all arrays, are replicates.
     """
-    if instance.mixtures is None:
+    if instance.own is not None:
+        dictionary = dense_dictionary(instance.own.x, instance.own.y)
+    elif instance.mixtures is None:
         dictionary = signal_noise_dictionary(instance.mu, labelled)
     else:
         signals = _signals(instance, labelled.noise.shape[-1])

@@ -12,6 +12,7 @@ from ..descent.pretraining import alignment
 from ..models.decomposition import pretraining_coefficients, supervised_coefficients
 from .draw import Instance
 from .mixture_trajectories import mixture_arm, mixture_stage
+from .own_trajectories import own_arm, own_stage
 from .simulate import Arm, Pretrained
 
 __all__ = ["arm_trajectory", "pretraining_trajectory"]
@@ -19,7 +20,12 @@ __all__ = ["arm_trajectory", "pretraining_trajectory"]
 
 def arm_trajectory(instance: Instance, arm: Arm) -> xr.Dataset:
     """What ``ArmResult.trajectory`` holds."""
-    found = _signal_noise_arm(instance, arm) if instance.mixtures is None else mixture_arm(instance, arm)
+    if instance.own is not None:
+        found = own_arm(instance, arm)
+    elif instance.mixtures is not None:
+        found = mixture_arm(instance, arm)
+    else:
+        found = _signal_noise_arm(instance, arm)
     if not arm.along:
         return found
     steps = np.array([step for step, _ in arm.along], dtype=np.int32)
@@ -70,6 +76,8 @@ def _signal_noise_arm(instance: Instance, arm: Arm) -> xr.Dataset:
 
 def pretraining_trajectory(instance: Instance, stage: Pretrained) -> xr.Dataset:
     """What ``PretrainingResult.trajectory`` holds."""
+    if instance.own is not None:
+        return own_stage(instance, stage)
     if stage.mixture is not None:
         return mixture_stage(instance, stage)
     unlabelled = instance.unlabelled

@@ -47,10 +47,14 @@ def _rms(values: xr.DataArray) -> Floats:
 
 
 def draw_coefficients(axes: Axes, path: xr.Dataset, names: tuple[str, str] = ("mu", "xi")) -> None:
-    """Root-mean-square gamma of every signal and rho of every noise, over filters and samples."""
+    """Root-mean-square gamma of every signal and rho of every noise, over filters and samples.
+
+    Own arrays have rho of their patches alone.
+    """
     steps = path["step"].values
     every = max(1, len(steps) // 12)
-    for k, (name, at) in enumerate(_kinds(path, "signal", names[0])):
+    signals = _kinds(path, "signal", names[0]) if "gamma" in path else []
+    for k, (name, at) in enumerate(signals):
         style: dict[str, Any] = {
             "color": _COLORS[k % len(_COLORS)],
             "marker": _MARKERS[k % len(_MARKERS)],

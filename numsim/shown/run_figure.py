@@ -84,7 +84,7 @@ def figure(result: Result) -> Figure:
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             _tidy(axes)
     e = result.experiment
-    if e.table:
+    if e.table or e.data.own:
         drawn.suptitle(_table_title(result), fontsize=11)
         return drawn
     drawn.suptitle(
@@ -110,6 +110,9 @@ def _grid(columns: int) -> tuple[Figure, npt.NDArray[np.object_]]:
 
 def _table_title(result: Result) -> str:
     e = result.experiment
+    if e.data.own:
+        sizes = f"$n_0$ = {e.pretraining.samples}, $n$ = {e.finetuning.samples}, $m$ = {e.network.filters}"
+        return f"own arrays, $d$ = {e.data.dim}, {sizes}, seed {e.seed}"
     data = e.mixtures.data
     lengths = zip(data.signals, data.norms, strict=True)
     signals = ", ".join(rf"$\Vert${name}$\Vert$ = {norm:.3g}" for name, norm in lengths)
@@ -151,7 +154,7 @@ def _draw_pretraining(result: Result, top: Axes, bottom: Axes) -> None:
     assert stage is not None
     path = stage.trajectory
     steps = path["step"].values
-    if e.table:
+    if e.table or e.data.own:
         _draw_table_stage(result, top, bottom)
         return
     gamma = np.sqrt(np.mean(path["gamma"].values ** 2, axis=1))
@@ -218,7 +221,7 @@ def _draw_arm(
 ) -> None:
     path = arm.trajectory
     steps = path["step"].values
-    if e.table:
+    if e.table or e.data.own:
         draw_coefficients(top, path, _table_names(e))
         _draw_training_loss(plan, path, bottom)
         return
@@ -246,6 +249,8 @@ def _draw_arm(
 
 
 def _table_names(e: Resolved) -> tuple[str, str]:
+    if e.data.own:
+        return "", "patches"
     data = e.mixtures.data
     return data.signals[0], data.noises[0]
 

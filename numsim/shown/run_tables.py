@@ -56,6 +56,9 @@ def show_run(result: Result, seconds: float, console: Console | None = None) -> 
 def _headline(e: Resolved) -> str:
     """The experiment in a line."""
     sizes = f"n₀ = {e.pretraining.samples}, n = {e.finetuning.samples}, m = {e.network.filters}"
+    if e.data.own:
+        from_where = "digits" if e.data.source else "own arrays"
+        return f"{from_where}, d = {e.data.dim}, {sizes}, q = {e.network.q:g}, seed = {e.seed}"
     if not e.table:
         kappa = f"κ = n₀·SNR² = {e.kappa:.3g}"
         return (

@@ -16,6 +16,7 @@ from ..config.experiment import Experiment, is_inner_setting
 from ..config.sources import Given, as_experiment
 from ..config.values import MOST
 from ..models.checks import show
+from ..models.samples import Samples
 from ..runs.ensembles import LARGEST_SAVED, checked_seeds, dataset
 from ..runs.files import write_atomically
 from ..runs.folders import LEDGER, RESULTS
@@ -227,6 +228,7 @@ def sweep(
     scheduler: str | None = None,
     resume: bool = True,
     *,
+    data: Samples | None = None,
     measures: Sequence[str] = ("arms",),
     criteria: Sequence[Criterion] = (),
     progress: Progress | None = None,
@@ -246,6 +248,7 @@ def sweep(
     scheduler : None: the cores of this machine; "local": a Dask cluster of this machine; or the address of a
         Dask scheduler.
     resume : whether a ledger in ``out`` is gone on with; False: refuse a folder that has one.
+    data : one's own arrays in the place of drawn data.
     measures : what is measured, of "arms", "pretraining" and "spectrum" (``numsim.runs.measures``).
     criteria : boundaries to look for (``numsim.sweeps.criteria``); those with a width choose which cells are
         run.
@@ -269,7 +272,8 @@ def sweep(
     ledger that is not ours, damaged, in use, or of another version; LedgerFull : the disk is full.
     Unreachable : the scheduler was lost.
     """
-    study = Study(experiment, over, seeds, measures=measures, criteria=criteria)
+    chosen = as_experiment(experiment, data) if data is not None else experiment
+    study = Study(chosen, over, seeds, measures=measures, criteria=criteria)
     folder = None if out is None else prepared(out, resume)
     found, _, stopped = study.attempt(folder, scheduler, progress, replace=replace)
     if folder is not None:

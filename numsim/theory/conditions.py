@@ -129,7 +129,13 @@ def _covered(e: Any) -> bool:
     stage = e.pretraining
     contrastive = not stage.samples or (stage.has_linear_stage and stage.rule.plain)
     supervised = e.finetuning.rule.plain and e.finetuning.loss == "logistic"
-    return bool(not e.table and not e.arms and e.network.activation == "relu" and contrastive and supervised)
+    return bool(
+        not (e.table or e.data.own)
+        and not e.arms
+        and e.network.activation == "relu"
+        and contrastive
+        and supervised
+    )
 
 
 def _over(numerator: float, denominator: float) -> float:

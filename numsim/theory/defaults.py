@@ -8,7 +8,12 @@ import numpy as np
 
 from .spectrum import spectrum
 
-__all__ = ["pretraining_learning_rate", "relative_init_scale", "supervised_learning_rate"]
+__all__ = [
+    "growing_learning_rate",
+    "pretraining_learning_rate",
+    "relative_init_scale",
+    "supervised_learning_rate",
+]
 
 _GROWTH = 0.1
 _STABILITY = 0.5
@@ -26,6 +31,16 @@ def relative_init_scale(q: float) -> float:
     if q <= 3:
         return _RACE
     return float((3 * _RACE / (q * (q - 2))) ** (1 / (q - 2)))
+
+
+def growing_learning_rate(*, growth: float, temperature: float) -> float:
+    """eta = 0.1 tau / growth, with which lambda_1 = 0.1 a step.
+
+    growth : top eigenvalue of the power matrix (P1) at eta = tau = 1, above 0.
+    """
+    if not growth > 0:
+        raise ValueError(f"the power matrix of these views has no growing direction, {growth:.3g}")
+    return _GROWTH * temperature / growth
 
 
 def pretraining_learning_rate(

@@ -44,10 +44,14 @@ class Rule(NamedTuple):
 
 
 class Form(NamedTuple):
-    """Gram : gram (K, K), the rest empty; coordinates : vectors (K, D), W and its velocity (M, D)."""
+    """Gram : gram (K, K), the rest empty; coordinates : vectors (K, D), W and its velocity (M, D).
+
+    The vectors may be in two arrays, vectors and then more; an entry has its number in both together.
+    """
 
     gram: Floats
     vectors: Floats
+    more: Floats
     W: Floats
     velocity: Floats
 
@@ -136,9 +140,10 @@ def _look_at(data: Data, step: int, work: Work) -> int:
 
 
 @kernel
-def _products(state: State, form: Form, work: Work, count: int) -> Floats:
-    """Inner products (M, count) with the entries that are looked at."""
+def _products(state: State, form: Form, work: Work, rows: Floats) -> Floats:
+    """Inner products (M, count) with the entries that are looked at, of which ``rows`` are."""
     filters, entries = state.coefficients.shape
+    count = rows.shape[0]
     if form.gram.size > 0:
         if count == entries:
             return state.inner
@@ -148,29 +153,35 @@ def _products(state: State, form: Form, work: Work, count: int) -> Floats:
                 found[r, a] = state.inner[r, work.entries[a]]
         return found
     found = _matrix(work.inner, filters, count)
-    multiply(1.0, form.W, _rows(form, work, count).T, 0.0, found)
+    multiply(1.0, form.W, rows.T, 0.0, found)
     return found
 
 
 @kernel
 def _rows(form: Form, work: Work, count: int) -> Floats:
     """The vectors (coordinates), or rows of the Gram matrix, of the entries that are looked at."""
-    source = form.gram if form.gram.size > 0 else form.vectors
-    if count == source.shape[0]:
+    gram = form.gram.size > 0
+    source = form.gram if gram else form.vectors
+    first = source.shape[0]
+    total = first if gram else first + form.more.shape[0]
+    if count == first and count == total:
         return source
     found = _matrix(work.rows, count, source.shape[1])
     for a in range(count):
-        row, target = source[work.entries[a]], found[a]
+        entry = a if count == total else work.entries[a]
+        row = source[entry] if entry < first else form.more[entry - first]
+        target = found[a]
         for k in range(row.size):
             target[k] = row[k]
     return found
 
 
 @kernel
-def _perturb(form: Form, work: Work, rule: Rule, inner: Floats, out: Floats, shifted: Floats) -> bool:
+def _perturb(
+    form: Form, work: Work, rule: Rule, rows: Floats, inner: Floats, out: Floats, shifted: Floats
+) -> bool:
     """SAM: the inner products at w + radius g / |g| into ``shifted``; False where g = 0. out = -g."""
     filters, count = out.shape
-    rows = _rows(form, work, count)
     push = _matrix(work.push, filters, rows.shape[1])
     multiply(1.0, out, rows, 0.0, push)
     square = _square(form, work, out, push)
@@ -269,13 +280,12 @@ def _square(form: Form, work: Work, out: Floats, push: Floats) -> float:
 
 
 @kernel
-def _move(state: State, form: Form, work: Work, rule: Rule, out: Floats) -> None:
+def _move(state: State, form: Form, work: Work, rule: Rule, rows: Floats, out: Floats) -> None:
     """One step by the rule; ``out`` (M, count) = -g on the entries looked at."""
     filters, count = out.shape
     gram = form.gram.size > 0
     rate = _rate(rule, state.clock[0])
     slow = rule.momentum != 0.0 or rule.decay != 0.0
-    rows = _rows(form, work, count)
     moved = state.inner if gram else form.W
     scale = 1.0
     if not slow and rule.clip == 0.0:
@@ -407,9 +417,9 @@ def descend(
     while True:
         step = state.clock[0]
         due = step % epoch == 0 or step >= limits.max_steps
-        count = entries
         if not own or (due and not rule.averaged):
-            inner = _products(state, form, work, entries)
+            rows = _rows(form, work, entries)
+            inner = _products(state, form, work, rows)
             out = _matrix(work.out, filters, entries)
             loss = _loss(inner, tasks[0], out)
             code = _visit(
@@ -425,9 +435,9 @@ def descend(
             if code != GO_ON:
                 return code
         if own:
-            count = _look_at(data, step, work)
-            inner = _products(state, form, work, count)
-            out = _matrix(work.out, filters, count)
+            rows = _rows(form, work, _look_at(data, step, work))
+            inner = _products(state, form, work, rows)
+            out = _matrix(work.out, filters, rows.shape[0])
             loss = _loss(inner, tasks[1], out)
             if not math.isfinite(loss):
                 state.loss[0] = loss
@@ -441,10 +451,10 @@ def descend(
                     state.loss[0] = loss
                     return code
         if rule.radius > 0.0:
-            shifted = _matrix(work.push[work.push.size // 2 :], filters, count)
-            if _perturb(form, work, rule, inner, out, shifted):
+            shifted = _matrix(work.push[work.push.size // 2 :], filters, rows.shape[0])
+            if _perturb(form, work, rule, rows, inner, out, shifted):
                 loss = _loss(shifted, tasks[1] if own else tasks[0], out)
-        _move(state, form, work, rule, out)
+        _move(state, form, work, rule, rows, out)
         state.clock[0] += 1
         if state.clock[0] >= limits.pause and state.clock[0] < limits.max_steps:
             return PAUSED
