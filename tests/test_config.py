@@ -215,13 +215,14 @@ REFUSED: dict[str, list[Any]] = {
     },
     "evaluation.samples": [*NO_INTEGER, 1],
     "evaluation.every": [*NO_INTEGER, -1],
+    "theorem": ["Z9", 1],
     "seed": [*NO_INTEGER, -1, 2**63],
     "threads": [*NO_INTEGER, 0],
 }
 FOLLOWING = {f"pretraining.{name}" for name in ("temperature", "stop_at_linear_end", "normalised", "q")}
 TABLES = {f"data.{name}" for name in ("signals", "cosines", "noise", "clusters")}
 TABLES |= {"finetuning.clusters", "evaluation.clusters"}
-TABLES |= {f"data.{name}" for name in ("file", "source", "classes", "arrays")}
+TABLES |= {"theorem"} | {f"data.{name}" for name in ("file", "source", "classes", "arrays")}
 OPTIONAL = {*TWIN_NAMES, "pretraining.learning_rate", "finetuning.learning_rate", *FOLLOWING, *TABLES}
 
 
@@ -258,7 +259,7 @@ def test_refused_in_one_line(name: str, value: object) -> None:
 
 def test_the_tables_of_this_test_name_every_field() -> None:
     fields = {f"{part}.{name}" for part in PARTS for name in type(value_of(Experiment(), part)).model_fields}
-    fields |= {"seed", "threads"}
+    fields |= {"seed", "threads", "theorem"}
     assert set(REFUSED) == fields
 
 

@@ -37,6 +37,7 @@ PUBLIC = {
     "Experiment",
     "Instance",
     "Result",
+    "Samples",
     "compress",
     "draw",
     "info_nce",

@@ -331,6 +331,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "fresh": ({"pretraining": {"samples": 4, "views": "fresh"}}, "fresh views"),
     "subset": ({"finetuning": {"labelled": "subset", "clusters": [], "samples": 0}}, "finetuning"),
     "cluster": ({"data.clusters": [3]}, "data.clusters.0: got 3"),
+    "beyond the floats": ({"data.noise": {"xi": 10**400}}, "data.noise.xi: got"),
     "signals": ({"data.signals": {"u": 3}}, "data.signals.u: got 3"),
     "pair": ({"data.cosines": {"u w": 0.1}}, "pair of different signals"),
 }

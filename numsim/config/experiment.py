@@ -11,7 +11,8 @@ A configuration is either given, an `Experiment`, where what theory can derive m
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from math import isfinite, sqrt
-from typing import Annotated, Any, Self
+from sys import float_info
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, PlainValidator, ValidationError, model_validator
@@ -57,10 +58,12 @@ class Experiment(Settings):
     - data, network, pretraining, finetuning, evaluation: see their classes.
     - seed: root of all randomness, 0 to 2^63 - 1.
     - threads: BLAS threads of one run.
+    - theorem: whose conditions are printed: "S6", the first paper's, or "L1", "L2", "X1", "A1"
+      (theory/regimes.py); S6 where not given.
     - arms: named overrides of settings that change no draw, by dotted name; none given: simclr and direct.
     """
 
-    later = frozenset({"arms"})
+    later = frozenset({"arms", "theorem"})
 
     data: Data = Data()
     network: Network = Network()
@@ -69,6 +72,7 @@ class Experiment(Settings):
     evaluation: Evaluation = Evaluation()
     seed: Annotated[int, integer(0, 2**63 - 1, "an integer from 0 to 2^63 - 1")] = 0
     threads: Count = 1
+    theorem: Literal["S6", "L1", "L2", "X1", "A1"] | None = None
     arms: Annotated[Table, PlainValidator(table)] = Table()
 
     def __init__(self, /, **values: object) -> None:
@@ -398,7 +402,8 @@ def check_setting(name: str, value: object) -> tuple[Any, str]:
     if name.startswith(f"{ARMS}."):
         return check_setting(name.split(".", 2)[2], value)
     if is_inner_setting(name):
-        sound = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+        real = isinstance(value, int | float) and not isinstance(value, bool)
+        sound = real and abs(value) <= float_info.max  # type: ignore[arg-type]
         return (float(value), "") if sound else (None, "a finite number")  # type: ignore[arg-type]
     part, _, field = name.rpartition(".")
     try:

@@ -53,7 +53,10 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
+    except OverflowError:  # an integer beyond the floats
+        return False
 
 
 def table_faults(e: Experiment) -> Iterator[tuple[str, str]]:

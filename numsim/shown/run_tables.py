@@ -150,9 +150,9 @@ def _race(arms: dict[str, dict[str, dict[str, Any]]]) -> Table:
 
 
 def _conditions(result: Result) -> Table:
-    table = _table(
-        "Conditions (constants and logarithms taken as 1)", "condition", "required", "actual", "met"
-    )
+    theorem = result.experiment.theorem
+    title = f"Conditions{f' of {theorem}' if theorem else ''} (constants and logarithms taken as 1)"
+    table = _table(title, "condition", "required", "actual", "met")
     for row in result.conditions:
         met = "yes" if row.met else f"no (×{row.ratio:.2g})"
         table.add_row(

@@ -83,7 +83,8 @@ class Grid:
     @cached_property
     def _base(self) -> dict[str, object]:
         flat = flat_settings(self.experiment)
-        flat.pop("seed", None)
+        for name in ("seed", "theorem"):  # which changes no number
+            flat.pop(name, None)
         return flat
 
     def key(self, cell: int, measures: Sequence[str]) -> bytes:

@@ -1,7 +1,8 @@
-"""The theorems' conditions (S6) as a table: required, actual, met. They inform; nothing is refused.
+"""The theorems' conditions as a table: required, actual, met. They inform; nothing is refused.
 
-Constants and logarithms inside the papers' O and Omega are not known: both are taken as 1 here, so that a
-row says by which factor a condition is met or missed, not whether the theorem's proof covers the run.
+Of which theorem, ``theorem`` says: "S6" are the first paper's, the others are in regimes.py. Constants and
+logarithms inside the papers' O and Omega are not known: both are taken as 1 here, so that a row says by which
+factor a condition is met or missed, not whether the theorem's proof covers the run.
 """
 
 from __future__ import annotations
@@ -10,8 +11,13 @@ import math
 from typing import Any, NamedTuple
 
 from .powers import power
+from .regimes import THEOREMS, requirements
 
 __all__ = ["Condition", "conditions"]
+
+
+FIRST = "S6"
+"""The conditions of the first paper."""
 
 
 class Condition(NamedTuple):
@@ -33,12 +39,13 @@ def _row(name: str, source: str, relation: str, required: float, actual: float) 
 
 
 def conditions(experiment: Any, theorem: str | None = None) -> list[Condition]:
-    """The conditions of Zhang and Cao 4.1 and of Cao et al. 4.2 to 4.4 for an experiment, a row each.
-
-    None for data, losses, activations or rules that these do not speak of.
+    """A theorem's conditions for an experiment, a row each.
 
     experiment : whose settings are held against them; an Experiment, the name of a preset, the path of a
-    file, or a mapping of settings. theorem : None.
+    file, or a mapping of settings.
+    theorem : "S6", of the first paper: Zhang and Cao 4.1 and Cao et al. 4.2 to 4.4, none for data, losses,
+    activations or rules that these do not speak of; "L1", "L2", "X1" or "A1" (``regimes``), of the experiment
+    whatever it is. None: the experiment's own ``theorem``, else "S6".
 
     Rows for pre-training are left out where there is none, those that need q > 2 where q <= 2; at q = 1 there
     are those of Kou et al. instead. B = min(1/(sigma_p sqrt(d)), 1/|mu|).
@@ -48,9 +55,12 @@ def conditions(experiment: Any, theorem: str | None = None) -> list[Condition]:
         from ..config.sources import as_experiment  # only then: theory itself stands on no configuration
 
         experiment = as_experiment(experiment)
-    if theorem is not None:
-        raise ValueError(f"theorem is {theorem!r}, expected None: no other theorem has a table of conditions")
     e = experiment.resolved()
+    theorem = e.theorem if theorem is None else theorem
+    if theorem not in (None, FIRST, *THEOREMS):
+        raise ValueError(f"theorem is {theorem!r}, expected one of {', '.join((FIRST, *THEOREMS))}")
+    if theorem in THEOREMS:
+        return [] if e.data.own else [_row(*row) for row in requirements(e, theorem)]
     if not _covered(e):
         return []
     d, n, m, q = e.data.dim, e.finetuning.samples, e.network.filters, e.network.q

@@ -1,0 +1,323 @@
+"""Works of the laboratory: a step by every rule and on every loss, against JAX, and against a plain step.
+
+As in steps.py: both sides take T steps from the same filters in the same coordinates, on one core.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .harness import Case, Sides
+from .instances import SLOW, Floats, distance, experiment, patches, tolerance
+
+RULES: dict[str, dict[str, Any]] = {
+    "gradient descent": {},
+    "momentum": {"momentum": 0.9},
+    "weight decay": {"weight_decay": 1e-3},
+    "clipping": {"clip_norm": 1e-4},
+    "SAM": {"sam_radius": 1e-3},
+    "label noise": {"label_noise": 0.1},
+    "cosine": {"schedule": "cosine"},
+    "minibatch": {"batch": 32},
+}
+SAME = {"momentum": {"momentum": 1e-300}, "SAM": {"sam_radius": 1e-300}, "clipping": {"clip_norm": 1e300}}
+"""Rules that move as gradient descent does, and take as long as any: what a plain step is compared with."""
+
+SUPERVISED = {"squared": ("squared", "relu"), "power": ("logistic", "power"), "leaky": ("logistic", "leaky")}
+CONTRASTIVE: dict[str, dict[str, Any]] = {
+    "InfoNCE, normalised": {"loss": "info_nce", "normalised": True},
+    "NT-Xent": {"loss": "nt_xent"},
+    "spectral": {"loss": "spectral"},
+    "InfoNCE, network": {"loss": "info_nce", "encoder": "network", "q": 3.0},
+}
+_SEED = 7
+
+
+def _instance(labelled: int, filters: int, seed: int) -> tuple[Any, Floats, Floats, Floats]:
+    """Experiment, filters (2, m, D), patches (n, 2, D) and labels, in coordinates that these span."""
+    import numsim
+    from numsim.descent.network import split_filters
+
+    e = experiment(samples=0, filters=filters, labelled=labelled)
+    instance = numsim.draw(e, seed)
+    start = split_filters(instance.filters, instance.order)
+    return e, start, patches(instance), instance.labelled.labels
+
+
+def rule(
+    *, name: str, labelled: int, filters: int, against: str, steps: tuple[int, int], cores: int, seed: int
+) -> Sides:
+    """Supervised training by a rule, against JAX, or against numsim's own plain step."""
+    import numsim
+    from numsim.descent.rules import epoch_batches, label_flips
+
+    e, start, x, y = _instance(labelled, filters, seed)
+    q, rate, settings = e.network.q, e.finetuning.learning_rate, RULES[name] if against else SAME[name]
+    fixed = {"q": q, "learning_rate": rate, "target_loss": 0.0, "record": 2, "threads": cores}
+
+    def own(W: Floats, count: int, given: Mapping[str, Any] = settings) -> Floats:
+        rng = np.random.default_rng(_SEED)
+        found: Floats = numsim.train(W, x, y, max_steps=count, rng=rng, **{**fixed, **given})[0]
+        return found
+
+    few = steps[1]
+    expected = own(start, few)
+    if not against:
+        plain = partial(own, start, steps[1], {})
+        return _sides(own, start, steps, partial(_ignoring, plain), plain(), expected)
+    from .alternatives.jax_laboratory import prepare, supervised
+
+    batch_rng, flip_rng = np.random.default_rng(_SEED).spawn(2)
+    batches = flips = None
+    if "batch" in settings:
+        batches = epoch_batches(batch_rng, labelled, int(settings["batch"]), few)
+    if "label_noise" in settings:
+        flips = label_flips(flip_rng, labelled, settings["label_noise"], few)
+    other = prepare(
+        supervised("logistic", q, "relu"),
+        start,
+        x,
+        y,
+        learning_rate=rate,
+        rule={k: v for k, v in settings.items() if k not in ("batch", "label_noise", "schedule")},
+        batches=batches,
+        flips=flips,
+        horizon=few if "schedule" in settings else 0,
+    )
+    return _sides(own, start, steps, other, other(few), expected)
+
+
+def _ignoring(run: Any, steps: int) -> Floats:
+    found: Floats = run()
+    return found
+
+
+def _sides(
+    own: Any, start: Floats, steps: tuple[int, int], other: Any, end: Floats, expected: Floats
+) -> Sides:
+    few = steps[1]
+    return Sides(
+        partial(own, start, steps[0]),
+        partial(other, few),
+        steps,
+        distance(end, expected, start),
+        tolerance(own, few, start, expected),
+    )
+
+
+def supervised_loss(
+    *, name: str, labelled: int, filters: int, steps: tuple[int, int], cores: int, seed: int
+) -> Sides:
+    """Gradient descent on another supervised loss, or with another activation."""
+    import numsim
+
+    from .alternatives.jax_laboratory import prepare, supervised
+
+    loss, kind = SUPERVISED[name]
+    e, start, x, y = _instance(labelled, filters, seed)
+    q, rate = e.network.q, e.finetuning.learning_rate
+
+    def own(W: Floats, count: int) -> Floats:
+        found: Floats = numsim.train(
+            W,
+            x,
+            y,
+            q=q,
+            learning_rate=rate,
+            max_steps=count,
+            target_loss=0.0,
+            record=2,
+            loss=loss,
+            activation=kind,
+            threads=cores,
+        )[0]
+        return found
+
+    few = steps[1]
+    other = prepare(supervised(loss, q, kind), start, x, y, learning_rate=rate, rule={})
+    return _sides(own, start, steps, other, other(few), own(start, few))
+
+
+def contrastive_loss(
+    *, name: str, samples: int, filters: int, steps: tuple[int, int], cores: int, seed: int
+) -> Sides:
+    """Pre-training on another contrastive loss, in the experiment's coordinates."""
+    import numsim
+
+    from .alternatives.jax_laboratory import contrastive, prepare
+
+    settings = CONTRASTIVE[name]
+    network = settings.get("encoder") == "network"
+    e = experiment(samples=samples, filters=filters)
+    instance = numsim.draw(e, seed)
+    z, z_aug = instance.unlabelled.sums(instance.mu)  # type: ignore[union-attr]
+    start, loss = instance.filters, str(settings["loss"])
+    normalised = settings.get("normalised", loss == "nt_xent")
+    if network:  # the patches y mu and xi, or xi~
+        signal = instance.unlabelled.labels[:, None] * instance.mu  # type: ignore[union-attr]
+        z, z_aug = (np.stack([signal, rows - signal], axis=1) for rows in (z, z_aug))
+        start = start / e.network.relative_init_scale  # activations of order one
+    temperature = 0.5 if loss == "nt_xent" else 1.0
+    rate = e.pretraining.learning_rate * SLOW
+    if network:
+        rate = 1e-3 / e.noise_norm**2
+    if normalised:  # gradients are of order 1/|W|
+        rate *= 2 * filters * e.network.init_scale**2 * float(np.mean(np.sum(z**2, axis=-1)))
+
+    def own(W: Floats, count: int) -> Floats:
+        found: Floats = numsim.pretrain(
+            W,
+            z,
+            z_aug,
+            learning_rate=rate,
+            max_steps=count,
+            stop_at_linear_end=False,
+            record=2,
+            threads=cores,
+            **settings,
+        )[0]
+        return found
+
+    few = steps[1]
+    value = contrastive(loss, normalised, temperature, network, settings.get("q", 1.0))
+    other = prepare(value, start, z, z_aug, learning_rate=rate, rule={})
+    return _sides(own, start, steps, other, other(few), own(start, few))
+
+
+def own_arrays(
+    *,
+    loss: str,
+    samples: int,
+    width: int,
+    batch: int,
+    filters: int,
+    steps: tuple[int, int],
+    cores: int,
+    seed: int,
+) -> Sides:
+    """Pre-training in batches on arrays of one's own; facts: peak memory in units of the arrays."""
+    before = _peak()
+    import numsim
+    from numsim.descent.rules import epoch_batches
+
+    imported = _peak()
+    rng = np.random.default_rng(seed)
+    z, z_aug = rng.random((samples, width)), rng.random((samples, width))
+    start = 1e-4 * rng.standard_normal((filters, width))
+    rate, few = (1e-6 if loss == "info_nce" else 1e-9), steps[1]
+
+    def own(W: Floats, count: int) -> Floats:
+        found: Floats = numsim.pretrain(
+            W,
+            z,
+            z_aug,
+            learning_rate=rate,
+            max_steps=count,
+            loss=loss,
+            batch=batch,
+            stop_at_linear_end=False,
+            record=2,
+            rng=np.random.default_rng(_SEED),
+            threads=cores,
+        )[0]
+        return found
+
+    expected = own(start, few)
+    share = (_peak() - max(imported, before)) / (z.nbytes + z_aug.nbytes)
+    from .alternatives.jax_laboratory import contrastive, prepare
+
+    normalised = loss == "nt_xent"
+    value = contrastive(loss, normalised, 0.5 if normalised else 1.0, False, 1.0)
+    batches = epoch_batches(np.random.default_rng(_SEED), samples, batch, few)
+    other = prepare(value, start, z, z_aug, learning_rate=rate, rule={}, batches=batches)
+    found = _sides(own, start, steps, other, other(few), expected)
+    return Sides(
+        found.numsim,
+        found.alternative,
+        found.units,
+        found.difference,
+        found.tolerance,
+        {"peak memory / arrays": share},
+    )
+
+
+def _peak() -> float:
+    """Bytes that this process has held at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+
+
+def rule_cases(smoke: bool) -> list[Case]:
+    """Every rule at n = 20, batches at n = 1024; three of them against a plain step."""
+    few = (5, 5) if smoke else (4000, 4000)
+    many = (4, 4) if smoke else (1600, 1600)
+    sizes = {name: (1024, many) if name == "minibatch" else (20, few) for name in RULES}
+    plan = [(name, *sizes[name], "JAX") for name in RULES] + [(name, 20, few, "") for name in SAME]
+    return [
+        Case(
+            work="rules",
+            setting=f"{name}, n = {labelled}, m = 10" + (", B = 32" if name == "minibatch" else ""),
+            target=f"{__name__}:rule",
+            arguments={"name": name, "labelled": labelled, "filters": 10, "against": against, "steps": steps},
+            alternative=against or "numsim, a plain step",
+            needs="jax" if against else "",
+        )
+        for name, labelled, steps, against in plan
+    ]
+
+
+def loss_cases(smoke: bool) -> list[Case]:
+    """Every loss and activation that steps.py has not."""
+    found = [
+        Case(
+            work="losses",
+            setting=f"{name}, n = 20, m = 10",
+            target=f"{__name__}:supervised_loss",
+            arguments={
+                "name": name,
+                "labelled": 20,
+                "filters": 10,
+                "steps": (5, 5) if smoke else (4000, 4000),
+            },
+            alternative="JAX",
+            needs="jax",
+        )
+        for name in SUPERVISED
+    ]
+    plan = [(8, 2, (4, 4))] if smoke else [(100, 10, (400, 400)), (1000, 32, (20, 10))]
+    return found + [
+        Case(
+            work="losses",
+            setting=f"{name}, n0 = {samples}, m = {filters}",
+            target=f"{__name__}:contrastive_loss",
+            arguments={"name": name, "samples": samples, "filters": filters, "steps": steps},
+            alternative="JAX, as written",
+            needs="jax",
+        )
+        for samples, filters, steps in plan
+        for name in CONTRASTIVE
+    ]
+
+
+def array_cases(smoke: bool) -> list[Case]:
+    """Images of 28 by 28, 60,000 of them, in batches of 250."""
+    sizes = {"samples": 60_000, "width": 784, "batch": 250, "filters": 64, "steps": (240, 240)}
+    if smoke:
+        sizes = {"samples": 40, "width": 6, "batch": 10, "filters": 4, "steps": (6, 6)}
+    return [
+        Case(
+            work="arrays",
+            setting=f"{loss}, n0 = {sizes['samples']}, width {sizes['width']}, B = {sizes['batch']}, M = "
+            f"{sizes['filters']}",
+            target=f"{__name__}:own_arrays",
+            arguments={"loss": loss, **sizes},
+            alternative="JAX, as written",
+            needs="jax",
+            processes=1,
+        )
+        for loss in ("info_nce", "nt_xent")
+    ]
