@@ -328,7 +328,6 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "no such loss": ({"finetuning.loss": "missing.py:LOSS", "finetuning.learning_rate": 1}, "no such file"),
     "linear end": ({"pretraining": {"loss": "nt_xent", "stop_at_linear_end": True}}, "linear stage"),
     "temperature": ({"pretraining": {"loss": "spectral", "temperature": 1}}, "no temperature"),
-    "fresh": ({"pretraining": {"samples": 4, "views": "fresh"}}, "fresh views"),
     "subset": ({"finetuning": {"labelled": "subset", "clusters": [], "samples": 0}}, "finetuning"),
     "cluster": ({"data.clusters": [3]}, "data.clusters.0: got 3"),
     "beyond the floats": ({"data.noise": {"xi": 10**400}}, "data.noise.xi: got"),
@@ -344,14 +343,6 @@ def test_faults_in_tables_and_arms(fault: str) -> None:
         numsim.load(XOR, overrides).resolved()
     assert any(words in line for line in caught.value.faults)
     assert all("\n" not in line for line in caught.value.faults)
-
-
-def test_what_an_arm_alone_breaks_names_the_arm() -> None:
-    given = {"pretraining": {"views": "fresh"}, "arms": {"a": {"pretraining.momentum": 0.5}, "b": {}}}
-    with pytest.raises(ConfigError) as caught:
-        numsim.load(given)
-    (line,) = caught.value.faults
-    assert line.startswith("arms.a.pretraining.views: got")
 
 
 def test_a_place_that_is_none_is_one_line() -> None:

@@ -480,10 +480,6 @@ def _broken_rules_of_base(e: Experiment) -> Iterator[InitErrorDetails]:
         yield _broken(
             fault("pretraining.temperature", str(stage.temperature), expected), "pretraining.temperature"
         )
-    special = not (stage.has_linear_stage and stage.rule.plain) or e.table
-    if stage.samples and stage.views == "fresh" and special:
-        expected = '"fixed": fresh views are drawn for gradient descent on InfoNCE of signal-noise data'
-        yield _broken(fault("pretraining.views", '"fresh"', expected), "pretraining.views")
     broken = list(table_faults(e))
     for where, line in broken:
         yield _broken(line, where)

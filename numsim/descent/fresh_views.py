@@ -3,7 +3,11 @@
 A step's views look at everything revealed so far and reveal n0 new axes. After the step only the filters have
 coordinates on those, at most M directions, which are rotated back onto M axes (LQ): the law of later views
 does not notice, it is rotation-invariant beyond what is revealed. So the width is at most D + M + n0 at any
-time, D that of the draw (filters, unlabelled and labelled noise), and D + M between steps.
+time, D that of the draw (filters, unlabelled and labelled noise), and D + M between steps; with momentum the
+velocity has as many directions again, with N noises there are N n0 new axes.
+
+Gradient descent on InfoNCE of signal-noise data has steps of its own, as it has with fixed views; all else
+(``pretrain_fresh_table``) takes single steps of the compiled loop in coordinates.
 """
 
 from __future__ import annotations
@@ -15,17 +19,26 @@ import numpy as np
 import numpy.typing as npt
 
 from ..models.checks import positive, whole
+from ..models.dictionary import PatchDictionary
+from ..models.mixture import FreshTable
 from ..models.signal_noise import draw_views
 from ..models.space import Space, lower_factor, pad
 from ._kernels import descent, similarity, softmax
+from ._kernels import loop as kernels
+from ._kernels.supervised import Activation
 from .blocks import contrastive_buffers
 from .contrastive import LINEAR_END
 from .driver import NON_FINITE, STATUSES, Progress
-from .pretraining import alignment
+from .nt_xent import contrastive_task
+from .pretraining import Contrast, alignment
+from .rules import BatchRows, Rule
 
-__all__ = ["FreshDescent", "FreshViews", "pretrain_fresh_views"]
+__all__ = ["FreshDescent", "FreshViews", "pretrain_fresh_table", "pretrain_fresh_views"]
 
 Floats = npt.NDArray[np.float64]
+
+_NOTHING, _NO_ROWS = np.empty((0, 0)), np.empty((0, 0), dtype=np.int64)
+_NEVER = 2**62
 
 
 class FreshViews(NamedTuple):
@@ -43,7 +56,9 @@ class FreshDescent:
     """Pre-training with fresh views: as ``Descent``, but with the noise of the views not kept.
 
     recorded_gamma : (R, M); recorded_rho : (R, M, n0) coefficients on xi_i times |xi_i|^2;
-    recorded_alignment : (R,), NaN at step 0; recorded_signal : (R, M) <w_r, mu>.
+    recorded_alignment : (R,), NaN at step 0; recorded_signal : (R, M) <w_r, mu>. Of a mixture gamma and
+    signal have a last axis of S signals, rho one of N noises. recorded_initial (R,) : the factor of the first
+    iterate's filters, 1 without weight decay.
     """
 
     status: str
@@ -55,6 +70,7 @@ class FreshDescent:
     recorded_rho: Floats
     recorded_alignment: Floats
     recorded_signal: Floats
+    recorded_initial: Floats | None = None
 
 
 @dataclass
@@ -73,8 +89,8 @@ class _History:
             self.rows = self.rows[::2]
             self.stride *= 2
 
-    def columns(self) -> list[Floats]:
-        return [np.array(column) for column in zip(*self.rows, strict=True)] or [np.zeros(0)] * 6
+    def columns(self, count: int = 6) -> list[Floats]:
+        return [np.array(column) for column in zip(*self.rows, strict=True)] or [np.zeros(0)] * count
 
 
 def pretrain_fresh_views(
@@ -138,6 +154,206 @@ def pretrain_fresh_views(
             progress(step, loss)
     steps, *columns = history.columns()
     return _fewer_axes(W, base), FreshDescent(status, step, loss, steps.astype(np.int64), *columns)
+
+
+class _Tally:
+    """gamma (M, S) and rho (M, n0, N), moved by the rule as the filters are."""
+
+    def __init__(self, table: FreshTable, filters: int, rule: Rule) -> None:
+        self._table, self._rule, self._squares = table, rule, table.squares
+        signals, (n, noises) = len(table.mixture.norms), self._squares.shape
+        self.gamma, self.rho = np.zeros((filters, signals)), np.zeros((filters, n, noises))
+        self._speeds = [np.zeros_like(self.gamma), np.zeros_like(self.rho)]
+
+    def add(self, dictionary: PatchDictionary, pushed: Floats, rate: float) -> None:
+        """Count a step; pushed (M, K) : what it would add to coefficients of filters without a velocity."""
+        assert dictionary.on_signals is not None
+        assert dictionary.on_noises is not None
+        assert dictionary.owners is not None
+        owned = np.flatnonzero(dictionary.owners >= 0)
+        rho = np.zeros_like(self.rho)
+        for v in range(rho.shape[2]):
+            part = pushed[:, owned] * dictionary.on_noises[owned, v]
+            np.add.at(rho[:, :, v].T, dictionary.owners[owned], part.T)
+        moves = pushed @ dictionary.on_signals * self._table.mixture.norms**2, rho * self._squares
+        for value, speed, move in zip((self.gamma, self.rho), self._speeds, moves, strict=True):
+            if self._rule.slow:  # (3) and (4) of rules.py
+                speed *= self._rule.momentum
+                speed += move / rate - self._rule.weight_decay * value
+                value += rate * speed
+            else:
+                value += move
+
+
+class _Step:
+    """One step of the compiled loop, in coordinates, on a dictionary of its own."""
+
+    def __init__(
+        self,
+        contrast: Contrast,
+        rule: Rule,
+        rate: float,
+        sigma: Activation | None,
+        horizon: int,
+        threads: int,
+    ) -> None:
+        self._contrast, self._sigma, self._threads, self._setting = contrast, sigma, threads, rule
+        self.rule = kernels.Rule(
+            rate, rule.momentum, rule.weight_decay, rule.clip_norm, rule.sam_radius, horizon, False
+        )
+        self.factors = np.array([1.0, 0.0, 0.0])
+
+    def rate(self, step: int) -> float:
+        """eta_t."""
+        if self.rule.horizon:
+            return self.rule.rate * 0.5 * (1.0 + float(np.cos(np.pi * step / self.rule.horizon)))
+        return self.rule.rate
+
+    def take(
+        self,
+        dictionary: PatchDictionary,
+        W: Floats,
+        velocity: Floats,
+        step: int,
+        last: bool,
+        threshold: float,
+    ) -> tuple[int, float, Floats]:
+        """Move W and its velocity, unless the descent ends here: code, loss, coefficients of the move."""
+        filters, (entries, width) = len(W), dictionary.vectors.shape
+        task = contrastive_task(
+            self._contrast.loss,
+            filters,
+            entries,
+            dictionary.patches,
+            temperature=self._contrast.temperature,
+            normalised=self._contrast.normalised,
+            activation=self._sigma,
+            threads=self._threads,
+        )
+        slow = self._setting.slow
+        work = kernels.Work(
+            out=np.empty(filters * entries),
+            inner=np.empty(filters * entries),
+            push=np.empty(2 * filters * max(width, entries)),
+            rows=np.empty(0),
+            entries=np.empty(0, dtype=np.int64),
+            places=np.full(entries, -1, dtype=np.int64),
+            velocity=_NOTHING,
+            coefficients=np.zeros((filters, entries)) if slow else _NOTHING,
+            dense=_NOTHING,
+            factors=self.factors,
+        )
+        draws = kernels.Draws(_NO_ROWS, _NOTHING, np.zeros(1, dtype=np.int64), 1)
+        data = kernels.Data(dictionary.labels, dictionary.patches, np.empty(0), _NO_ROWS, draws)
+        form = kernels.Form(_NOTHING, dictionary.vectors, _NOTHING, W, velocity)
+        state = descent.State(
+            np.empty((filters, 0)), np.zeros((filters, entries)), np.array([step]), np.zeros(1)
+        )
+        cursor = np.array([0, _NEVER])
+        recorder = descent.Recorder(
+            np.empty((1, filters, entries)), np.empty(1), np.empty(1, dtype=np.int64), cursor, np.empty(1)
+        )
+        limits = descent.Limits(step if last else _NEVER, threshold, step + 1)
+        code = int(kernels.descend(state, form, (task, task), data, self.rule, limits, recorder, work))
+        return code, float(state.loss[0]), state.coefficients
+
+
+def pretrain_fresh_table(
+    W: Floats,
+    table: FreshTable,
+    contrast: Contrast,
+    rule: Rule,
+    sigma: Activation | None,
+    *,
+    learning_rate: float,
+    batch_rng: np.random.Generator | None,
+    max_steps: int,
+    threshold: float = 0.0,
+    progress: Progress | None = None,
+    threads: int = 1,
+) -> tuple[Floats, FreshDescent]:
+    """Descent by any rule on any contrastive loss where every step draws its views.
+
+    A step of the compiled loop in coordinates on the samples of its batch and their new views. W (M, D) as
+    of ``pretrain_fresh_views``; sigma : of the network encoder. Losses are at the iterate that met the views;
+    with batches their mean over an epoch.
+    """
+    start, (filters, base) = W, W.shape
+    n = len(table.clusters)
+    rule = rule.checked(n, least=2)
+    rows = BatchRows(batch_rng, n, rule.batch) if rule.batch and batch_rng is not None else None
+    horizon = max_steps if rule.schedule == "cosine" else 0
+    step_of = _Step(contrast, rule, positive("learning_rate", learning_rate), sigma, horizon, threads)
+    tally = _Tally(table, filters, rule)
+    epoch = n // rule.batch if rule.batch else 1
+    history = _History(int(np.clip(64e6 / (8 * tally.rho.size + 8 * tally.gamma.size), 2, 200)))
+    velocity = np.zeros_like(W)
+    losses: list[float] = []  # of an epoch's batches
+    step, status, loss = 0, "", 0.0
+    while True:
+        last = step >= max_steps
+        due = step % epoch == 0 or last
+        if not (rows is not None and last and step):  # an epoch's mean needs no views of its own
+            chosen = np.arange(n) if rows is None else rows.take(1)[0]
+            dictionary = table.dictionary(W.shape[1], chosen, network=contrast.network)
+            width = dictionary.vectors.shape[1]
+            W, velocity = pad(W, width).copy(), pad(velocity, width).copy()
+            before = W.copy(), velocity.copy(), step_of.factors.copy()
+            code, loss_here, moved = step_of.take(dictionary, W, velocity, step, last, threshold)
+        else:
+            code, loss_here, before = descent.MAX_STEPS, losses[-1], (W, velocity, step_of.factors)
+        if code != descent.PAUSED:
+            status = STATUSES[code]
+        mean = rows is not None and step > 0 and due and code != descent.NON_FINITE
+        loss = float(np.mean(losses)) if mean and losses else loss_here
+        if status == NON_FINITE:
+            W = np.full_like(W, np.nan)
+            break
+        if status or (due and (step // epoch) % history.stride == 0):
+            here, factor = before[0], float(before[2][0])
+            aligned = alignment(here - pad(start, here.shape[1]), table.signals[0])
+            along = here[:, : table.signals.shape[1]] @ table.signals.T
+            history.keep(step, loss, tally.gamma.copy(), tally.rho.copy(), aligned, along, factor)
+        if status:
+            W = before[0]
+            break
+        if due:
+            losses = []
+        losses.append(loss_here)
+        history.thin()
+        tally.add(dictionary, moved, step_of.rate(step))
+        W, velocity = _fewer_axes_of_both(W, velocity, base, rule.slow)
+        step += 1
+        if progress is not None:
+            progress(step, loss)
+    steps, recorded, gamma, rho, aligned_all, along_all, factors = history.columns(7)
+    found = FreshDescent(
+        status,
+        step,
+        loss,
+        steps.astype(np.int64),
+        recorded,
+        _squeezed(gamma),
+        _squeezed(rho),
+        aligned_all,
+        _squeezed(along_all),
+        factors,
+    )
+    return _fewer_axes(W, base), found
+
+
+def _squeezed(values: Floats) -> Floats:
+    """Without the last axis, of signals or noises, where it has one entry."""
+    return values[..., 0] if values.shape[-1] == 1 else values
+
+
+def _fewer_axes_of_both(W: Floats, velocity: Floats, base: int, slow: bool) -> tuple[Floats, Floats]:
+    """Both with their coordinates beyond ``base`` rotated together onto as few axes as they span."""
+    if not slow:
+        found = _fewer_axes(W, base)
+        return found, np.zeros_like(found)
+    both = _fewer_axes(np.concatenate([W, velocity]), base)
+    return both[: len(W)], both[len(W) :]
 
 
 def _draw(

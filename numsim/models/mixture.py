@@ -12,7 +12,7 @@ Signal-noise data is the table with one signal, one noise and the clusters +-1. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -21,9 +21,10 @@ import numpy.typing as npt
 
 from .dictionary import PatchDictionary
 from .signal_noise import Labelled, Unlabelled
-from .space import Space
+from .space import Space, pad
 
 __all__ = [
+    "FreshTable",
     "Mixture",
     "Mixtures",
     "draw_table_labelled",
@@ -167,12 +168,15 @@ def draw_table_unlabelled(
     noise_rng: Generator,
     view_rng: Generator,
     kept_rng: Generator,
+    fixed_views: bool = True,
 ) -> Unlabelled:
     """n0 samples and their views: the noise redrawn with this overlap, the signals lost with chance
-    1 - ``signal_kept``, all of a view together.
+    1 - ``signal_kept``, all of a view together. Fresh views are not drawn here.
     """
     clusters = mixture.draw_clusters(count, label_rng)
     noise = _draw_noise(space, mixture, count, noise_rng)
+    if not fixed_views:
+        return Unlabelled(mixture.labels[clusters], noise, None, clusters)
     views = _draw_noise(space, mixture, count, view_rng)
     views *= np.sqrt((1.0 - overlap) * (1.0 + overlap))
     views[:, : noise.shape[1]] += overlap * noise
@@ -210,6 +214,71 @@ def draw_table_labelled(
     flips = np.where(flip_rng.random(count) < mixture.flips[clusters], -1.0, 1.0)
     true = mixture.labels[clusters]
     return Labelled(true, true * flips, noise, clusters)
+
+
+@dataclass(frozen=True)
+class FreshTable:
+    """What views of unlabelled samples are drawn from, step after step.
+
+    signals (S, at most D); clusters (n0,); noise (N n0, D) in coordinates of which all D axes are revealed;
+    overlap, signal_kept : as of fixed views; view_rng, kept_rng : generators.
+    """
+
+    mixture: Mixture
+    signals: Floats
+    clusters: Integers
+    noise: Floats
+    overlap: float
+    signal_kept: float
+    view_rng: Generator
+    kept_rng: Generator
+
+    @property
+    def squares(self) -> Floats:
+        """|xi_iv|^2, (n0, N)."""
+        found: Floats = np.sum(self.noise**2, axis=1).reshape(len(self.mixture.noises), -1).T
+        return found
+
+    def dictionary(self, revealed: int, chosen: Integers, *, network: bool) -> PatchDictionary:
+        """Samples and new views of them: what the encoder sees, an entry each or (network) patches.
+
+        revealed : axes in use. Owners are samples by their number of all; -1 for views, whose noise is not
+        kept.
+        """
+        mixture, n = self.mixture, len(chosen)
+        kinds = len(mixture.noises)
+        space = Space(mixture.dim, revealed, mixture.rank)
+        views = _draw_noise(space, mixture, n, self.view_rng)
+        views *= np.sqrt((1.0 - self.overlap) * (1.0 + self.overlap))
+        noise = self.noise.reshape(kinds, -1, self.noise.shape[1])[:, chosen].reshape(kinds * n, -1)
+        views[:, : noise.shape[1]] += self.overlap * noise
+        kept = np.where(self.kept_rng.random(n) < self.signal_kept, 1.0, 0.0)
+        clusters, width = self.clusters[chosen], views.shape[1]
+        if network:
+            drawn = Unlabelled(mixture.labels[clusters], noise, views, clusters, kept)
+            both = view_patches(mixture, pad(self.signals, width), drawn)
+            assert both.owners is not None
+            owned = (both.owners >= 0) & (both.owners < n)
+            owners = np.where(owned, chosen[np.where(owned, both.owners, 0)], -1)
+            pairs = np.concatenate([both.patches[:n], both.patches[n:]], axis=1)
+            return replace(both, patches=pairs, labels=np.ones(n), owners=owners)
+        signals = pad(self.signals, width)
+        on_signals, on_noises = (
+            part.sum(axis=1)[clusters] for part in (mixture.on_signals, mixture.on_noises)
+        )
+        return PatchDictionary(
+            np.concatenate(
+                [
+                    sums_of(mixture, signals, clusters, pad(noise, width), None),
+                    sums_of(mixture, signals, clusters, views, kept),
+                ]
+            ),
+            np.stack([np.arange(n), np.arange(n, 2 * n)], axis=1),
+            np.ones(n),
+            on_signals=np.concatenate([on_signals, on_signals * kept[:, None]]),
+            on_noises=np.concatenate([on_noises, np.zeros_like(on_noises)]),
+            owners=np.concatenate([chosen, np.full(n, -1)]),
+        )
 
 
 def sums_of(

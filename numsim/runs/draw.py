@@ -166,6 +166,7 @@ def _draw_table(e: Resolved, seed: int) -> Instance:
             noise_rng=rng("noise"),
             view_rng=rng("views"),
             kept_rng=rng("kept signals"),
+            fixed_views=e.pretraining.views == "fixed",
         )
     labelled = draw_table_labelled(
         space,
@@ -178,9 +179,8 @@ def _draw_table(e: Resolved, seed: int) -> Instance:
     )
     width = space.revealed
     if unlabelled is not None:
-        assert unlabelled.augmented is not None
-        noise, augmented = pad(unlabelled.noise, width), pad(unlabelled.augmented, width)
-        unlabelled = replace(unlabelled, noise=noise, augmented=augmented)
+        augmented = None if unlabelled.augmented is None else pad(unlabelled.augmented, width)
+        unlabelled = replace(unlabelled, noise=pad(unlabelled.noise, width), augmented=augmented)
     bias = rng("bias").standard_normal(2 * m) * e.init_scale if e.network.bias else None
     return Instance(
         mu=pad(mixtures.data.vectors, width)[0],

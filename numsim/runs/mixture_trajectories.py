@@ -18,7 +18,7 @@ from ..models.mixture import Mixture
 from .draw import Instance
 from .simulate import Arm, Pretrained, unlabelled_patches
 
-__all__ = ["mixture_arm", "mixture_stage"]
+__all__ = ["mixture_arm", "mixture_stage", "names_of"]
 
 Floats = npt.NDArray[np.float64]
 Variables = dict[str, tuple[Any, Any]]
@@ -52,7 +52,8 @@ def _squeezed(values: Floats) -> Floats:
     return values[..., 0] if values.shape[-1] == 1 else values
 
 
-def _names(mixture: Mixture) -> dict[str, Any]:
+def names_of(mixture: Mixture) -> dict[str, Any]:
+    """The coordinates of the dims signal and noise, where there is more than one."""
     found: dict[str, Any] = {}
     if len(mixture.signals) > 1:
         found["signal"] = list(mixture.signals)
@@ -112,7 +113,7 @@ def mixture_arm(instance: Instance, arm: Arm) -> xr.Dataset:
         "true_label": ("sample", labelled.true_labels.astype(np.int32)),
         "sample_cluster": ("sample", labelled.clusters.astype(np.int32)),
         "pretraining_index": (("sign", "filter"), instance.order.reshape(2, m).astype(np.int32)),
-        **_names(mixture),
+        **names_of(mixture),
     }
     return xr.Dataset(variables, coords=coords)
 
@@ -163,6 +164,6 @@ def mixture_stage(instance: Instance, stage: Pretrained) -> xr.Dataset:
         "filter": np.arange(len(instance.filters), dtype=np.int32),
         "unlabelled": np.arange(n, dtype=np.int32),
         "latent_label": ("unlabelled", unlabelled.labels.astype(np.int32)),
-        **_names(mixture),
+        **names_of(mixture),
     }
     return xr.Dataset(variables, coords=coords)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ..config.arms import Plan
 from ..config.experiment import Experiment, Resolved
 from ..config.parts import RULES, ResolvedFinetuning, ResolvedPretraining
+from ..descent.contrastive import LINEAR_END
 from ..descent.driver import NON_FINITE, Descent
 from ..descent.evaluation import (
     TableTest,
@@ -27,7 +28,7 @@ from ..descent.evaluation import (
     evaluate_table,
     own_test_loss,
 )
-from ..descent.fresh_views import FreshDescent, FreshViews, pretrain_fresh_views
+from ..descent.fresh_views import FreshDescent, FreshViews, pretrain_fresh_table, pretrain_fresh_views
 from ..descent.losses import LOSSES, Settings, loss_named
 from ..descent.network import split_filters
 from ..descent.pretraining import (
@@ -41,7 +42,7 @@ from ..descent.pretraining import (
 )
 from ..descent.supervised import train_dictionary
 from ..models.dictionary import PatchDictionary, dense_dictionary
-from ..models.mixture import Mixture, label_dictionary, view_patches
+from ..models.mixture import FreshTable, Mixture, label_dictionary, view_patches
 from ..models.signal_noise import Labelled, Unlabelled, signal_noise_dictionary
 from ..models.space import pad
 from ..models.streams import generator
@@ -180,15 +181,41 @@ class _Stages:
         e, instance = self.experiment, self.instance
         descent: Descent | FreshDescent
         network = e.network
-        if settings.encoder == "network":
+        contrast = Contrast(
+            settings.loss,
+            settings.temperature,
+            settings.normalised,
+            settings.encoder == "network",
+            settings.stop_at_linear_end,
+        )
+        sigma = None
+        if contrast.network:
+            sigma = activation_of(settings.q, network.activation, network.slope, network.width)
+        batch_rng = generator(self.seed, "pretraining batches") if settings.batch else None
+        plain = contrast.plain and settings.rule.plain and instance.mixtures is None
+        if unlabelled.augmented is None and not plain:
+            filters, descent = pretrain_fresh_table(
+                instance.filters,
+                self.fresh_table(unlabelled, settings),
+                contrast,
+                settings.rule,
+                sigma,
+                learning_rate=settings.learning_rate,
+                batch_rng=batch_rng,
+                max_steps=settings.steps,
+                threshold=LINEAR_END if settings.stop_at_linear_end else 0.0,
+                progress=progress,
+                threads=e.threads,
+            )
+        elif contrast.network:
             filters, descent = pretrain_dictionary(
                 instance.filters,
                 view_pairs(e, instance),
-                Contrast(settings.loss, settings.temperature, settings.normalised, True, False),
+                contrast,
                 settings.rule,
-                activation_of(settings.q, network.activation, network.slope, network.width),
+                sigma,
                 settings.learning_rate,
-                generator(self.seed, "pretraining batches") if settings.batch else None,
+                batch_rng,
                 max_steps=settings.steps,
                 record=self.record,
                 progress=progress,
@@ -206,7 +233,7 @@ class _Stages:
                 stop_at_linear_end=settings.stop_at_linear_end,
                 loss=settings.loss,
                 normalised=settings.normalised,
-                rng=generator(self.seed, "pretraining batches") if settings.batch else None,
+                rng=batch_rng,
                 record=self.record,
                 progress=progress,
                 threads=e.threads,
@@ -237,6 +264,22 @@ class _Stages:
         general = table and instance.own is None
         mixture = (instance.mixtures or e.mixtures).data if general else None
         return Pretrained(filters, descent, alignment(moved, instance.mu), settings, mixture)
+
+    def fresh_table(self, unlabelled: Unlabelled, settings: ResolvedPretraining) -> FreshTable:
+        """What views are drawn from at every step."""
+        instance = self.instance
+        mixture = (instance.mixtures or self.experiment.mixtures).data
+        clusters = unlabelled.clusters
+        return FreshTable(
+            mixture,
+            _signals(instance, instance.filters.shape[1])[:, : mixture.rank],
+            (unlabelled.labels < 0).astype(np.int64) if clusters is None else clusters,
+            unlabelled.noise,
+            settings.overlap,
+            settings.signal_kept,
+            generator(self.seed, "views"),
+            generator(self.seed, "kept signals"),
+        )
 
     def train(
         self, plan: Plan, pretrained: Pretrained | None, progress: Callable[[int, float], None] | None

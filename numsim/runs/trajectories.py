@@ -11,7 +11,7 @@ from ..descent.fresh_views import FreshDescent
 from ..descent.pretraining import alignment
 from ..models.decomposition import pretraining_coefficients, supervised_coefficients
 from .draw import Instance
-from .mixture_trajectories import mixture_arm, mixture_stage
+from .mixture_trajectories import mixture_arm, mixture_stage, names_of
 from .own_trajectories import own_arm, own_stage
 from .simulate import Arm, Pretrained
 
@@ -78,16 +78,24 @@ def pretraining_trajectory(instance: Instance, stage: Pretrained) -> xr.Dataset:
     """What ``PretrainingResult.trajectory`` holds."""
     if instance.own is not None:
         return own_stage(instance, stage)
-    if stage.mixture is not None:
+    if stage.mixture is not None and not isinstance(stage.descent, FreshDescent):
         return mixture_stage(instance, stage)
     unlabelled = instance.unlabelled
     assert unlabelled is not None
     descent = stage.descent
-    per_sample = ("step", "filter", "unlabelled")
+    per_sample: tuple[str, ...] = ("step", "filter", "unlabelled")
+    per_signal: tuple[str, ...] = ("step", "filter")
+    names: dict[str, Any] = {}
     variables: dict[str, tuple[Any, Any]] = {}
     if isinstance(descent, FreshDescent):
         gamma, rho = descent.recorded_gamma, descent.recorded_rho
         aligned, signal = descent.recorded_alignment, descent.recorded_signal
+        if stage.mixture is not None:
+            names = names_of(stage.mixture)
+            per_signal = (*per_signal, *(["signal"] if "signal" in names else []))
+            per_sample = (*per_sample, *(["noise"] if "noise" in names else []))
+        if stage.settings is not None and stage.settings.weight_decay:
+            variables["initial"] = ("step", descent.recorded_initial)
     else:
         assert unlabelled.augmented is not None
         states = descent.recorded_coefficients
@@ -106,9 +114,9 @@ def pretraining_trajectory(instance: Instance, stage: Pretrained) -> xr.Dataset:
             variables["initial"] = ("step", initial)
         aligned = np.array([alignment(part, instance.mu) for part in moved])
     variables |= {
-        "gamma": (("step", "filter"), gamma),
+        "gamma": (per_signal, gamma),
         "rho": (per_sample, rho),
-        "signal_inner": (("step", "filter"), signal),
+        "signal_inner": (per_signal, signal),
         "loss": ("step", descent.recorded_losses),
         "alignment": ("step", aligned),
     }
@@ -119,5 +127,6 @@ def pretraining_trajectory(instance: Instance, stage: Pretrained) -> xr.Dataset:
             "filter": np.arange(len(instance.filters), dtype=np.int32),
             "unlabelled": np.arange(len(unlabelled.labels), dtype=np.int32),
             "latent_label": ("unlabelled", unlabelled.labels.astype(np.int32)),
+            **names,
         },
     )
