@@ -38,7 +38,7 @@ def portion_size(e: Resolved) -> int:
 
     A call cannot be interrupted: it must not take longer than a loop between its pauses.
     """
-    if e.pretraining.samples or e.arms or e.data.own or not plain(e):
+    if e.pretraining.samples or e.arms or e.table or e.data.own or not plain(e):
         return 1
     filters, entries = 2 * e.network.filters, signal_noise_entries(e.finetuning.samples)
     steps = e.finetuning.max_steps * (filters * entries**2 + WORK_OF_A_STEP)
