@@ -12,6 +12,7 @@ import tolerances
 
 import numsim
 from numsim.descent import forms, reference
+from numsim.descent.nt_xent import CONTRASTIVE
 from numsim.descent.rules import Rule, epoch_batches
 
 Floats = npt.NDArray[np.float64]
@@ -234,3 +235,21 @@ def test_settings_out_of_range(settings: dict[str, Any], words: str) -> None:
     W, z, z_aug = views(6, 3, 4)
     with pytest.raises(ValueError, match=words):
         numsim.pretrain(W, z, z_aug, learning_rate=0.1, max_steps=5, **settings)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("scale", [1e-3, 1.0])
+@pytest.mark.parametrize("snr", [0.02, 2.0])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize(("loss", "normalised"), [(n, u) for n in CONTRASTIVE for u in (False, True)])
+def test_derived_rates_descend(
+    loss: str, normalised: bool, momentum: float, snr: float, scale: float
+) -> None:
+    stage = {"samples": 20, "steps": 60, "loss": loss, "normalised": normalised, "momentum": momentum}
+    given = {"data": {"dim": 5000, "snr": snr}, "network": {"filters": 5, "relative_init_scale": scale}}
+    result = numsim.run(given | {"pretraining": stage, "finetuning": {"samples": 4, "max_steps": 1}})
+    assert result.pretraining is not None
+    losses = result.pretraining.trajectory["loss"].values
+    assert result.pretraining.status != "non_finite"
+    assert losses[-1] <= losses[0]  # at large scales the linear stage ends where it starts
+    assert losses.max() <= losses[0] + 0.05 * abs(losses[0])

@@ -274,3 +274,26 @@ def test_settings_out_of_range(settings: dict[str, Any], words: str) -> None:
     given: dict[str, Any] = {"q": 2.0, "learning_rate": 0.1, "max_steps": 3, "rng": np.random.default_rng(0)}
     with pytest.raises(ValueError, match=words):
         numsim.train(W, x, y, **(given | settings))
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("activation", ["relu", "power", "leaky"])
+@pytest.mark.parametrize("loss", ["logistic", "squared"])
+@pytest.mark.parametrize("q", [1.0, 3.0])
+@pytest.mark.parametrize("rule", [{}, {"momentum": 0.9}, {"batch": 5}], ids=str)
+@pytest.mark.parametrize("snr", [0.05, 1.0])
+def test_derived_rates_descend(
+    activation: str, loss: str, q: float, rule: dict[str, Any], snr: float
+) -> None:
+    for scale in (1e-2, 1.0):
+        result = numsim.run(
+            {
+                "data": {"dim": 2000, "snr": snr, "flip_probability": 0.1},
+                "network": {"filters": 5, "q": q, "activation": activation, "relative_init_scale": scale},
+                "pretraining": {"samples": 0},
+                "finetuning": {"samples": 20, "loss": loss, "max_steps": 200, "target_loss": 0, **rule},
+            }
+        )
+        losses = result.direct.trajectory["loss"].values
+        assert losses[-1] <= losses[0]
+        assert losses.max() <= 1.5 * losses[0]

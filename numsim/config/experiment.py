@@ -292,8 +292,11 @@ def _pretraining_rate(e: Experiment) -> float:
             ),
             signal**2 + sigma_p**2 * e.data.dim,
         )
+    features = 2 * e.network.filters * e.init_scale**2 * square  # mean |h|^2 at the start
     if e.pretraining.unit:  # gradients are of order |W|^-1, and W is of the initial scale
-        rate *= 2 * e.network.filters * e.init_scale**2 * square
+        rate *= features
+    elif e.pretraining.loss == "spectral":  # its repulsion is of third order in features
+        rate /= 1 + features
     return rate * (1 - e.pretraining.momentum) if e.pretraining.momentum else rate
 
 
