@@ -245,8 +245,6 @@ def test_nobody_works_there(machines: Machines, tmp_path: Path, monkeypatch: pyt
     assert time.monotonic() - start < 10
 
 
-# The look-up of a name comes last: where no name server answers it lingers, and a client that starts then
-# may wait for its loop in vain.
 @pytest.mark.parametrize(
     "address", ["tcp://127.0.0.1:9", "127.0.0.1:9", "http://127.0.0.1:9", "", "nonsense"]
 )

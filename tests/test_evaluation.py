@@ -131,6 +131,7 @@ def test_the_signal_direction_of_the_noise() -> None:
     assert abs(result.error - expected) <= tolerances.STANDARD_ERRORS * result.error_se
 
 
+@pytest.mark.compiled
 def test_standard_errors_are_those_of_the_mean() -> None:
     rng = np.random.default_rng(3)
     direction, W = direction_of(rng), rng.standard_normal((2, 3, DIM))
@@ -156,6 +157,7 @@ def test_standard_errors_are_those_of_the_mean() -> None:
     assert spread[2] == pytest.approx(claimed[3], rel=error)
 
 
+@pytest.mark.compiled
 def test_standard_errors_of_few_samples_have_no_bias() -> None:
     """Their squares are, on average, the variance of one sample, seen with both labels, over four."""
     rng = np.random.default_rng(4)

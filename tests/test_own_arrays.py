@@ -400,6 +400,7 @@ def test_large_arrays_are_not_copied() -> None:
     assert np.shares_memory(z_aug, data.views)
 
 
+@pytest.mark.compiled
 def test_batches_of_two_arrays_in_coordinates() -> None:
     """Many samples of few entries: coordinates, with samples and views in arrays of their own."""
     rng = np.random.default_rng(3)

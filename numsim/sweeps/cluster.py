@@ -8,10 +8,11 @@ when two workers have died of it (KilledWorker), and the sweep then tries its ce
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
-from collections.abc import Collection
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import distributed
@@ -30,6 +31,23 @@ _SHORTEST = 0.3  # seconds of work in a batch
 _PATIENCE = 60.0  # seconds without any worker
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without collections of garbage inside.
+
+    A client that could not connect is garbage in a circle. Its end waits for a lock that the start of another
+    holds: collected there, in this thread or in that of the new client's loop, it would wait for ever.
+    """
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class Cluster:
     """Connect to the scheduler at ``address``, or ("local") start a cluster of this machine's cores."""
 
@@ -43,9 +61,11 @@ class Cluster:
         try:
             if address == "local":
                 self._lasting.enter_context(safe_path())  # to the end: workers that die are started again
-                self._local = distributed.LocalCluster(threads_per_worker=1, dashboard_address=None)
+                with _uncollected():
+                    self._local = distributed.LocalCluster(threads_per_worker=1, dashboard_address=None)
                 address = self._local.scheduler_address
-            self._client = distributed.Client(address, timeout=_CONNECT, set_as_default=False)
+            with _uncollected():
+                self._client = distributed.Client(address, timeout=_CONNECT, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             self.close()
             expected = "the address of a running Dask scheduler, tcp://HOST:PORT, or local"
