@@ -55,6 +55,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "label_noise_pull_expansion": {"order": 2},
     "memorisation_gain": {"output_scale": 1.0},
     "outcome_ratio": {"flipped": ()},
+    "xor_signal": {"share": 0.5, "other": 0.5},
     "overlap_missed": {"dim": math.inf, "projected": True},
     "race": {"output_scale": 1.0},
     "relu_mean_error": {"initial": 0.0, "balanced": True},

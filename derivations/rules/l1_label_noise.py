@@ -74,6 +74,14 @@ def _along(arm: ArmResult) -> tuple[Floats, Floats]:
     return path["step"].values.astype(np.float64), path["signal_inner"].values * sign
 
 
+def _held(arm: ArmResult, at: int) -> Floats:
+    """What the filters of a sample's label contribute to its margin (n,) at a recorded step."""
+    inner = np.maximum(arm.trajectory["noise_inner"].values[at], 0.0)  # (2, m, n)
+    plus, minus = np.mean(inner**2, axis=1)
+    found: Floats = np.where(arm.trajectory["label"].values > 0, plus, minus)
+    return found
+
+
 class _Stationary(NamedTuple):
     """From an eighth of a run, by when the noise is memorised, to its end: mean pull and training loss.
 
@@ -86,12 +94,11 @@ class _Stationary(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def _stationary(s: _Setting, seed: int) -> _Stationary | None:
-    """None where a sample has no active filter, and so is never memorised: of one in 2^m."""
+    """None where a sample is not memorised by then: the stage has not begun."""
     arm = _trained(s, seed)
     steps, along = _along(arm)
     first = int(np.searchsorted(steps, steps[-1] / 8))
-    held = arm.trajectory["noise_inner"].values[0].max(axis=1)  # (2, n), by sign
-    if (np.where(arm.trajectory["label"].values > 0, *held) <= 0).any():
+    if (_held(arm, first) < 1e-3 * math.log(1 / max(s.flips, 1e-3) - 1)).any():
         return None
     active = along[first] > 0
     grown = np.log(along[-1][active] / along[first][active])
@@ -108,14 +115,17 @@ class _Ending(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _ending(s: _Setting, seed: int) -> _Ending:
+def _ending(s: _Setting, seed: int) -> _Ending | None:
+    """None where a class has no filter that is active on its signal, or a sample none: of one in 2^m each."""
     arm = _trained(s, seed)
     loss = arm.trajectory["loss"].values
     middle = math.log(1 / s.flips - 1)
     small, large = math.log(1e-5 * middle), math.log(middle / 30)
     steps, along = _along(arm)
     parts = np.mean(np.maximum(along, 0.0) ** 2, axis=2).T  # S_j (2, R)
-    sizes = [np.log(part) for part in parts if part[0] > 0]  # of classes that any filter is active on
+    if (parts[:, 0] <= 0).any() or (_held(arm, 0) <= 0).any():
+        return None
+    sizes = np.log(parts)
     taken = [np.interp(large, size, steps) - np.interp(small, size, steps) for size in sizes]
     return _Ending(float(np.mean(taken)), float(np.mean(loss[steps > 0.8 * s.steps])), arm.test_error)
 
@@ -159,7 +169,7 @@ def _taken_over(trials: Trials, twice: float) -> list[Comparison]:
     """Steps between two sizes of S against L1 (11), the loss at the end against (12), and test errors."""
     s = _Setting(0.4, 0.2, 6000, strength=0.3)
     seeds = list(trials.seeds(10, 20))
-    with_noise = [_ending(s, seed) for seed in seeds]
+    with_noise = [one for seed in seeds if (one := _ending(s, seed)) is not None]
     sizes: dict[str, Any] = {"samples": _SAMPLES, "filters": _FILTERS, "noise_norm": math.sqrt(_DIM)}
     rate = s.gain / memorisation_gain(learning_rate=1.0, **sizes)
     signal = math.sqrt(s.strength / _SAMPLES * _DIM)

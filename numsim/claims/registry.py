@@ -20,7 +20,7 @@ from .user_errors import place
 
 __all__ = ["builtin", "find", "load_claims"]
 
-_GROUPS = "CEPSKL"
+_GROUPS = "CEPSKXL"
 """Concentration, exact identities, pre-training, supervised training, ReLU with flips, label noise."""
 _CLAIM = re.compile(r"[a-z]\d+_")
 

@@ -12,6 +12,7 @@ concentration  norms, cross terms and initial filters: bounds and laws (C1, C2)
 relu         memorisation and test error of ReLU filters (K1, K2)
 labels       counting of labels and signs (C3, P4)
 label_noise  stationary margins under label noise, and what the signal grows by meanwhile (L1)
+xor          which filters hold a cluster of XOR data, and how much of its signal (X1)
 limits       losses at filters near zero and of signal alone (E5)
 defaults     step sizes and initial scale derived from the above
 """
@@ -117,6 +118,7 @@ from .success import (
     linear_end_ratio,
     success_probability,
 )
+from .xor import xor_share, xor_side, xor_signal
 
 __all__ = [
     "Condition",
@@ -208,5 +210,8 @@ __all__ = [
     "steps_to_reach",
     "success_probability",
     "time_to_loss",
+    "xor_share",
+    "xor_side",
+    "xor_signal",
     "zero_filter_loss",
 ]
