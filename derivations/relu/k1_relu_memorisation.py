@@ -326,7 +326,7 @@ def check(
         *(_errors(s, more if s.flips > 0.1 else seeds, wrong) for s in ERRORS),
         *(_steps(setting, few, others) for setting in SPEEDS),
         *(_kicked(setting, seeds, later) for setting in KICKED),
-        _losses(SPEEDS[0], few, discrete),
+        _losses(SPEEDS[0], seeds, discrete),
     ]
     for m in (3, 48):
         few_filters = Setting(samples=100, filters=m)
