@@ -18,6 +18,7 @@ from ..claims.comparison import SUITE_LEVEL, Comparison
 from ..claims.user_errors import raised
 from ..runs.files import write_atomically
 from .notes import formula_html, inline_html, numbers, to_html, without_title
+from .numbers import number
 from .svg import inline_svg
 from .verification import document
 
@@ -26,8 +27,6 @@ __all__ = ["COMPLETE", "FOREIGN", "INTERRUPTED_REPORT", "page", "state", "write_
 _SIGNS = {"holds": "✓", "fails": "✗", "inconclusive": "?"}
 _RELATIONS = {"=": "=", "<=": "≤", ">=": "≥"}
 _WORDS = {"=": "", "≤": "at most ", "≥": "at least "}
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
 
 COMPLETE, INTERRUPTED_REPORT, FOREIGN = "complete", "interrupted", "foreign"
 _MARK = '<meta name="numsim-report" content="{}">'
@@ -105,20 +104,6 @@ def page(
         seconds=seconds,
         suites=round(1 / SUITE_LEVEL),
     )
-
-
-def number(value: float, digits: int = 4) -> str:
-    """A number for a reader: four digits, powers of ten as such, a dash for NaN."""
-    if math.isnan(value):
-        return "–"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
-    mantissa = mantissa.replace("-", "−")
-    if not exponent:
-        return mantissa
-    power = f"10{str(int(exponent)).translate(_RAISED)}"
-    return {"1": power, "−1": f"−{power}"}.get(mantissa, f"{mantissa} · {power}")
 
 
 def _anchor(evidence: Evidence) -> str:

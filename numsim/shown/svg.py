@@ -38,11 +38,11 @@ def inline_svg(draw: Callable[[], Figure], prefix: str, label: str) -> str:
     prefix : of all ids in it, which no other figure of the page may have; label : what it shows, in a
     sentence, for those who do not see it. Raises what ``draw`` raises.
     """
-    from .claim_figures import tidy
+    from .drawing import finish
 
     with own_style({**_STYLE, "svg.hashsalt": prefix}):
         figure = draw()
-        tidy(figure)
+        finish(figure)
         file = io.BytesIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
         if "matplotlib.pyplot" in sys.modules:  # a figure of pyplot's lives until it is closed
