@@ -14,6 +14,7 @@ from string import ascii_lowercase
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, QuadMesh
 from matplotlib.figure import Figure
@@ -171,7 +172,7 @@ def finish(
         for line in figure.findobj(Line2D):
             line.set(linewidth=_FINE * line.get_linewidth(), markersize=_FINE * line.get_markersize())
         for lines in figure.findobj(LineCollection):
-            lines.set_linewidth(_FINE * lines.get_linewidth())
+            lines.set_linewidth([_FINE * width for width in np.atleast_1d(lines.get_linewidth())])
     if not raster:
         for mesh in figure.findobj(QuadMesh):
             mesh.set_rasterized(False)
@@ -192,7 +193,7 @@ def _letter(figure: Figure) -> None:
         place = axes.get_subplotspec()
         across = 1 if place is None else place.get_gridspec().ncols
         room = 0.85 * figure.bbox.width / across
-        axes.set_title(_broken(figure, f"({letter}) {title}", room, axes.title.get_fontsize()))
+        axes.set_title(_broken(figure, f"({letter}) {title}", room, float(axes.title.get_fontsize())))
 
 
 def tidy(figure: Figure) -> None:

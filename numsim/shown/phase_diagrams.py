@@ -29,7 +29,7 @@ from ..sweeps.curves import CURVES
 from .drawing import ARM_STYLES, columns_of, footer, headline, page_width
 from .mixture_panels import arm_words
 from .numbers import number
-from .sweep_tables import counts
+from .sweep_tables import counts, main_variable, means
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -85,7 +85,7 @@ def diagram(found: xr.Dataset, fitted: Sequence[FittedBoundary] | None = None) -
     so. One axis alone gives curves with their 95 % interval over seeds. fitted : ``sweep_fits(found)``, if at
     hand.
     """
-    axes = [str(dim) for dim in found[_main_variable(found)].dims if dim not in ("arm", "seed")]
+    axes = [str(dim) for dim in found[main_variable(found)].dims if dim not in ("arm", "seed")]
     if len(axes) == 1:
         return _curves(found, axes[0])
     fitted = sweep_fits(found) if fitted is None else fitted
@@ -124,13 +124,6 @@ def _blank(found: xr.Dataset, refined: bool) -> str:
     return " or ".join([*words, *(["no finite result"] if n["failed"] or n["non_finite"] else [])])
 
 
-def _main_variable(found: xr.Dataset) -> str:
-    for name in ("test_error", "top_alignment", "alignment"):
-        if name in found:
-            return name
-    raise ValueError("the sweep measured nothing that can be drawn")
-
-
 def _words(variable: str) -> str:
     symbols = {"alignment": r"$\cos^2(W - W^0, \mu)$", "top_alignment": r"$\cos^2(v_1, \mu)$"}
     return symbols.get(variable) or next(v.words for v in variables(tuple(MEASURES)) if v.name == variable)
@@ -164,7 +157,7 @@ def _panels(found: xr.Dataset, axes: Sequence[str], fitted: Sequence[FittedBound
         panels.append(_Panel(c.variable, c.arm, c.against, c.along, {**c.at, **fit.group}, fit))
     if panels:
         return panels
-    variable = _main_variable(found)
+    variable = main_variable(found)
     x, y, *others = axes
     arms: list[str | None] = [None]
     if "arm" in found[variable].dims:
@@ -343,23 +336,17 @@ def _short(name: str) -> str:
 
 def _curves(found: xr.Dataset, axis: str) -> Figure:
     """One axis: mean over seeds with its 95 % interval, a curve an arm."""
-    variable = _main_variable(found)
+    variable = main_variable(found)
     width = page_width(6.2)
     drawn = Figure(figsize=(width, 0.8 + 0.6 * width), layout="constrained")
     axes = drawn.subplots()
     x = found[axis].values.astype(float)
     arms: list[str | None] = [*arms_of(found)] if "arm" in found[variable].dims else [None]
     for arm, style in zip(arms, cycle(ARM_STYLES), strict=False):
-        values = found[variable].sel({"arm": arm} if arm else {}).transpose(axis, "seed").values
-        known = np.isfinite(values).sum(axis=1)
-        if not known.any():
+        mean, half = (np.asarray(part) for part in means(found[variable].sel({"arm": arm} if arm else {})))
+        shown = np.isfinite(mean)
+        if not shown.any():
             continue
-        shown = known > 0
-        mean = np.array([np.nanmean(row) if n else np.nan for row, n in zip(values, known, strict=True)])
-        spread = np.array(
-            [np.nanstd(row, ddof=1) if n > 1 else 0.0 for row, n in zip(values, known, strict=True)]
-        )
-        half = 1.96 * spread / np.sqrt(np.maximum(known, 1))
         color, marker, line = style
         axes.errorbar(
             x[shown],

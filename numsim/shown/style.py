@@ -24,7 +24,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["SCREEN", "Look", "import_matplotlib", "own_style", "picture", "picture_kind"]
+__all__ = ["SCREEN", "Look", "forget", "import_matplotlib", "own_style", "picture", "picture_kind"]
 
 
 @dataclass(frozen=True)
@@ -126,4 +126,11 @@ def picture(draw: Callable[[], Figure], kind: str, look: Look = SCREEN) -> bytes
         file = io.BytesIO()
         dpi = 300 if look.paper else 150
         drawn.savefig(file, format=kind, dpi=dpi, metadata=_NO_DATE.get(kind))
+        forget(drawn)
         return file.getvalue()
+
+
+def forget(figure: Figure) -> None:
+    """Close a figure of pyplot's, which lives until then."""
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close(figure)
