@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, QuadMesh
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation
@@ -39,10 +40,14 @@ _WORDS = {
     r"\xi": "noise",
     r"\xi_i": "noise of sample $i$",
     "w_{jr}": "filter $r$ of output sign $j$",
+    "w_{j,r}": "filter $r$ of output sign $j$",
+    "w": "a filter",
     "W": "all filters",
     "W^0": "the initial ones",
     r"\gamma": "coefficients of the filters on a signal",
     r"\rho": "on the noises",
+    r"\gamma_{j,r}": "coefficient of filter $r$ of output sign $j$ on the signal",
+    r"\rho_{j,r,i}": "on the noise of sample $i$",
     "v_1": "top eigenvector of the power matrix",
     "d": "dimension",
     r"\sigma_p": "noise level",
@@ -52,13 +57,31 @@ _WORDS = {
     "m": "filters per sign",
     "q": "power of the activation",
     r"\kappa": r"$n_0\mathrm{SNR}^2$",
+    r"\kappa_*": "its transition",
+    "c": "$n_0/d$",
+    "u": "unit of eigenvalues",
+    r"\lambda_1": "top eigenvalue of the power matrix",
+    "A": "power matrix",
+    r"\Xi": "deviation of a step from it",
+    "s_{ii'}": "similarity of samples $i$ and $i'$",
+    "n_j": "labelled samples of class $j$",
+    "a_0": "initial activation on the signal",
+    "b_0": "on the noise",
+    "R_t": "signal to fresh noise after $t$ steps",
+    "R_T": "that at the end of the linear stage",
+    r"\ell": "loss of a sample",
+    r"\tau": "temperature",
+    r"\eta": "step size",
+    r"\varepsilon": "training loss at which it stops",
+    r"\delta": "failure probability allowed",
+    "p": "probability of a label flip",
 }
 """What a symbol of a figure means."""
 _PLAIN_WORDS = {
     "SNR": r"$\Vert\mu\Vert/(\sigma_p\sqrt{d})$",
     "rms": "root mean square over filters and samples",
 }
-_SYMBOL = re.compile(r"(?:\\[A-Za-z]+|[A-Za-z])(?:_(?:\{[^}]*\}|\w))?(?:\^0)?")
+_SYMBOL = re.compile(r"(?:\\[A-Za-z]+|[A-Za-z])(?:_(?:\{[^}]*\}|\w|\*))?(?:\^0)?")
 _SHORT_AXIS = 50.0
 """Ratio of the ends below which matplotlib labels more than the powers of ten."""
 _FINE = 0.65
@@ -158,14 +181,23 @@ def _broken(figure: Figure, text: str, width: float, size: float) -> str:
 
 
 def finish(
-    figure: Figure, *, width: float | None = None, points: float | None = None, raster: bool = True
+    figure: Figure,
+    *,
+    width: float | None = None,
+    points: float | None = None,
+    gather: bool = False,
+    raster: bool = True,
 ) -> None:
     """What is done to every figure, whoever drew it, before it is written.
 
-    width : in inches; points : of all text, with lines as fine; raster : whether heat may be an image.
+    width : in inches; points : of all text, with lines as fine; gather : legends of panels into one below;
+    raster : whether heat may be an image.
     """
     if width is not None and (own := figure.get_figwidth()) != width:
         figure.set_size_inches(width, figure.get_figheight() * width / own)
+    constrained = isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine)
+    if gather and constrained and not figure.legends:
+        _gather(figure)
     if points is not None:
         for text in figure.findobj(Text):
             text.set_fontsize(points)
@@ -178,6 +210,14 @@ def finish(
             mesh.set_rasterized(False)
     tidy(figure)
     _letter(figure)
+
+
+def _gather(figure: Figure) -> None:
+    """Legends inside the panels, which cover curves where these are small, as one below."""
+    for axes in figure.axes:
+        if (legend := axes.get_legend()) is not None:
+            legend.remove()
+    footer(figure)
 
 
 def _letter(figure: Figure) -> None:

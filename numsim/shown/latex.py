@@ -37,7 +37,7 @@ _MATHS = {
 }
 _SCRIPTS = {
     **{small: ("_", plain) for plain, small in SUB.items()},
-    **{small: ("^", plain) for plain, small in SUPER.items() if small != plain},
+    **{small: ("^", plain) for plain, small in SUPER.items() if not small.isascii()},
 }
 _LETTERS = {"lamda": "lambda", "omicron": "o"}
 _NAMES = "|".join(re.escape(name) for name in sorted(_MATHS, key=len, reverse=True) if len(name) > 1)

@@ -122,7 +122,8 @@ def picture(draw: Callable[[], Figure], kind: str, look: Look = SCREEN) -> bytes
 
         with page_of(width):
             drawn = draw()
-            finish(drawn, width=width, points=_POINTS if look.paper else None, raster=kind != "pgf")
+            points = _POINTS if look.paper else None
+            finish(drawn, width=width, points=points, gather=True, raster=kind != "pgf")
         file = io.BytesIO()
         dpi = 300 if look.paper else 150
         drawn.savefig(file, format=kind, dpi=dpi, metadata=_NO_DATE.get(kind))
