@@ -92,6 +92,8 @@ def verify(
     if figures is not None:
         faults += _figures(found, figures, look)
     if interrupted:
+        if latex is not None:
+            print(f"not written: {latex}, not all claims were checked", file=sys.stderr)
         raise KeyboardInterrupt
     faults += write_latex(latex, lambda: _table(chosen, found, effort, seed))
     if code := exit_code(found) or (INCOMPLETE if faults else 0):

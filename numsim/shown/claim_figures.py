@@ -12,7 +12,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .drawing import columns_of, page_width
+from .drawing import broken, columns_of, page_width
 
 if TYPE_CHECKING:
     from ..claims import Evidence, Outcome
@@ -85,8 +85,9 @@ def deviations(evidence: Evidence) -> Figure:
     handles, labels = axes.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     axes.legend(once.values(), once.keys(), loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False)
-    axes.set_yticks(list(rows.values()), list(rows))
-    axes.set(xlabel="(measured − predicted) / tolerance", xlim=(-_FARTHEST - 0.3, _FARTHEST + 0.3))
+    room, size = 0.5 * figure.bbox.width, float(axes.yaxis.label.get_fontsize())
+    axes.set_yticks(list(rows.values()), [broken(figure, name, room, size) for name in rows])
+    axes.set(xlabel="(measured − predicted)\n/ tolerance", xlim=(-_FARTHEST - 0.3, _FARTHEST + 0.3))
     axes.spines[["top", "right", "left"]].set_visible(False)
     return figure
 

@@ -23,7 +23,19 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation
 
-__all__ = ["ARM_STYLES", "columns_of", "finish", "footer", "headline", "page_of", "page_width", "tidy"]
+from .numbers import number
+
+__all__ = [
+    "ARM_STYLES",
+    "broken",
+    "columns_of",
+    "finish",
+    "footer",
+    "headline",
+    "page_of",
+    "page_width",
+    "tidy",
+]
 
 ARM_STYLES: tuple[tuple[str, str, Any], ...] = (
     ("#0072B2", "o", "-"),
@@ -117,7 +129,7 @@ def columns_of(panels: int, most: int, narrowest: float) -> int:
 def headline(figure: Figure, text: str) -> None:
     """A title over all panels, in lines that fit the page."""
     size = mpl.rcParams["figure.titlesize"]
-    figure.suptitle(_broken(figure, text, 0.97 * figure.bbox.width, size), fontsize=size)
+    figure.suptitle(broken(figure, text, 0.97 * figure.bbox.width, size), fontsize=size)
 
 
 def footer(figure: Figure, meanings: Mapping[str, str] | None = None) -> None:
@@ -131,7 +143,7 @@ def footer(figure: Figure, meanings: Mapping[str, str] | None = None) -> None:
             entries.setdefault(name, handle)
     names = sorted(entries, key=lambda name: name.startswith("theory"))
     room, size = 0.95 * figure.bbox.width, mpl.rcParams["legend.fontsize"]
-    note = _broken(figure, _meanings(figure, {**_WORDS, **(meanings or {})}), room, size)
+    note = broken(figure, _meanings(figure, {**_WORDS, **(meanings or {})}), room, size)
     for columns in range(min(len(entries), 4) or 1, 0, -1):
         legend = figure.legend(
             [entries[name] for name in names],
@@ -161,7 +173,7 @@ def _meanings(figure: Figure, words: Mapping[str, str]) -> str:
     return "; ".join([*(f"${name}$: {what}" for name, what in words.items() if name in found), *plain])
 
 
-def _broken(figure: Figure, text: str, width: float, size: float) -> str:
+def broken(figure: Figure, text: str, width: float, size: float) -> str:
     """The text in lines at most ``width`` pixels long; formulas have no spaces where a line may end."""
     if not isinstance(figure.canvas, FigureCanvasAgg):
         FigureCanvasAgg(figure)
@@ -233,7 +245,7 @@ def _letter(figure: Figure) -> None:
         place = axes.get_subplotspec()
         across = 1 if place is None else place.get_gridspec().ncols
         room = 0.85 * figure.bbox.width / across
-        axes.set_title(_broken(figure, f"({letter}) {title}", room, float(axes.title.get_fontsize())))
+        axes.set_title(broken(figure, f"({letter}) {title}", room, float(axes.title.get_fontsize())))
 
 
 def tidy(figure: Figure) -> None:
@@ -243,10 +255,9 @@ def tidy(figure: Figure) -> None:
             low, high = sorted(map(abs, limits))
             default = type(axis.get_minor_formatter()) is LogFormatterSciNotation
             if axis.get_scale() == "log" and default and high < _SHORT_AXIS * low:
-                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                axis.set_major_formatter(FuncFormatter(lambda value, _: number(value, 6)))
                 axis.set_minor_formatter(FuncFormatter(_two_or_five))
 
 
 def _two_or_five(value: float, _: object) -> str:
-    text = f"{value:g}"
-    return text if f"{value:e}"[:8] in ("2.000000", "5.000000") else ""
+    return number(value, 6) if f"{value:e}"[:8] in ("2.000000", "5.000000") else ""

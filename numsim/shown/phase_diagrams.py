@@ -282,6 +282,7 @@ def _boundary(found: xr.Dataset, e: Experiment, panel: _Panel, axes: Axes) -> No
             shown = _axis_units(found, e, panel.y, position[known])
             every = max(1, len(known) // 8)
             words = f"theory: {CURVES[curve].words}"
+            style = {**style, "clip_on": bool(np.any((shown < low) | (shown > high)))}  # a cross at the end
             axes.plot(x[known], shown, label=words, markevery=every, zorder=7, path_effects=_HALO, **style)
     axes.set_ylim(low, high)
     in_other_units = {panel.x, panel.y} & set(json.loads(found.attrs.get("shown", "{}")))
