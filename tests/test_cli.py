@@ -374,7 +374,7 @@ def test_plot(call: Call, tmp_path: Path) -> None:
         (["hedline/result.nc"], "cannot read hedline/result.nc: no such file"),
         (["."], "cannot read result.nc: no such file"),
         (["empty.nc"], "empty.nc is not a result saved by numsim"),
-        (["empty.nc", "--out", "picture.jpg"], "expected .png, .pdf or .svg"),
+        (["empty.nc", "--out", "picture.jpg"], "expected .png, .pdf, .svg or .pgf"),
         ([], "Missing argument"),
     ],
 )

@@ -29,8 +29,9 @@ from numsim.claims import (
     follows,
 )
 from numsim.shown import report
-from numsim.shown.claim_figures import tidy
-from numsim.shown.report import COMPLETE, FOREIGN, INTERRUPTED_REPORT, number, page, state, write_report
+from numsim.shown.drawing import tidy
+from numsim.shown.numbers import number
+from numsim.shown.report import COMPLETE, FOREIGN, INTERRUPTED_REPORT, page, state, write_report
 
 NOTE = r"""# X1 · A note
 

@@ -265,7 +265,7 @@ def figure(evidence: Evidence) -> Figure:
     d = np.arange(10, 201, 2)
     left.semilogy(d, [noise_norm_failure(int(k), _SAMPLES) for k in d], **PREDICTED)
     rate = math.log(2 * _SAMPLES / _DELTA) / noise_norm_dimension_bound(_SAMPLES, _DELTA)
-    left.semilogy(d, 2 * _SAMPLES * np.exp(-rate * d), color="0.5", linewidth=1.2, label="Chernoff, (6)")
+    left.semilogy(d, 2 * _SAMPLES * np.exp(-rate * d), color="0.5", linewidth=1.2, label="Chernoff's bound")
     found = evidence.outcome.comparisons[2:5]
     middle = np.array([c.measured for c in found])
     interval = np.array([c.interval for c in found])
@@ -280,7 +280,7 @@ def figure(evidence: Evidence) -> Figure:
     shown = slice(None, None, max(1, len(values) // 25))
     right.semilogy(values[shown], (1 - np.arange(len(values)) / len(values))[shown], **MEASURED)
     bound = cross_term_bound(_HUGE, 10, _DELTA) / math.sqrt(_HUGE)
-    right.axvline(bound, color="0.5", linewidth=1.2, label="bound, (2)")
+    right.axvline(bound, color="0.5", linewidth=1.2, label="bound")
     right.axvline(0.35 * bound, **{**CONTROL, "label": "control, 0.7 for 2"})
     right.set(
         xlabel=r"$\max |\langle\xi_i, \xi_k\rangle| / \sigma_p^2\sqrt{d}$", ylabel="P(larger), $n = 10$"

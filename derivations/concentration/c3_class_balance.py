@@ -256,7 +256,7 @@ def figure(evidence: Evidence) -> Figure:
     n = np.arange(4, 61)
     short = np.array([1 - balance_probability(int(k)) for k in n])
     axes.semilogy(n, short, **{**PREDICTED, "marker": ".", "markersize": 4})
-    axes.semilogy(n, np.minimum(1, 2 * np.exp(-n / 8)), color="0.5", linewidth=1.2, label="Hoeffding, (4)")
+    axes.semilogy(n, np.minimum(1, 2 * np.exp(-n / 8)), color="0.5", linewidth=1.2, label="Hoeffding's bound")
     axes.semilogy(
         n, [1 - balance_probability(int(k), 0.4) for k in n], **{**CONTROL, "label": "control, 0.4 n"}
     )

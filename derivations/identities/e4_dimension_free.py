@@ -234,7 +234,7 @@ def figure(evidence: Evidence) -> Figure:
     drawn, (left, right) = panels(2)
     data = evidence.outcome.data
     steps = np.arange(len(data["errors"]))
-    left.semilogy(steps, data["allowed"], **{**PREDICTED, "label": "allowed: (11)"})
+    left.semilogy(steps, data["allowed"], **{**PREDICTED, "label": "allowed for rounding"})
     left.semilogy(steps, np.maximum(data["errors"], 1e-18), **MEASURED)
     left.set(xlabel="step", ylabel=r"largest $|w - w_{\mathrm{dense}}|$")
     x = np.linspace(0, 18, 200)

@@ -209,7 +209,9 @@ def figure(evidence: Evidence) -> Figure:
             x, y, error = shown[:, 0] / threshold, shown[:, column], shown[:, column + 1]
             axis.errorbar(x, y, yerr=2 * error, capsize=3, elinewidth=1, **{**MEASURED, **once})
             end = (excess[-1], values[-1])
-            lift = {1.0: -5, 2.0: 1}.get(c, -3) if column == 3 else -3  # where curves meet labels would
+            lift = (
+                {0.5: -9, 1.0: -3, 2.0: 3}.get(c, -3) if column == 3 else -3
+            )  # where curves meet labels would
             axis.annotate(f"c = {name}", end, xytext=(4, lift), textcoords="offset points", fontsize=8)
         if size:
             axes[0].plot([excess[0], 1.0], [finite_edge(size, c)] * 2, ":", color="0.5")

@@ -281,7 +281,12 @@ def figure(evidence: Evidence) -> Figure:
             )
         control = [2 * kappa / (2 * kappa + 1) for kappa in kappas]
         axis.plot(kappas, control, **{**CONTROL, "label": "control: a = 0, c = 0"})
-        axis.set(xscale="log", xlabel=r"$\kappa$", ylim=(-0.1, 1.35), title=f"$n_0 / d = {c:g}$")
+        axis.set(
+            xscale="log",
+            xlabel=r"$\kappa$ ($a$: overlap of views)",
+            ylim=(-0.1, 1.35),
+            title=f"$n_0 / d = {c:g}$",
+        )
         axis.set_yticks(np.linspace(0.0, 1.0, 6))
         ticks = [t for t in (0.3, 1, 3, 10) if kappas[0] < t < kappas[-1]]
         axis.set_xticks(ticks, [f"{t:g}" for t in ticks])

@@ -72,7 +72,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     # Drawing is off-screen here and in worker processes, also where a claim of a user's own asks pyplot.
     os.environ["MPLBACKEND"] = "agg"
-    logging.getLogger("matplotlib").setLevel(logging.CRITICAL)  # of settings that are not used
+    for name in ("matplotlib", "fontTools"):  # of settings that are not used, of fonts' dates
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell
             setattr(sys, name, io.StringIO())

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ..runs.result import Result
+    from ..shown.style import Look
 
-__all__ = ["figure_of", "keep", "prepare", "write_figure", "writing"]
+__all__ = ["figure_of", "keep", "prepare", "prepare_latex", "write_figure", "write_latex", "writing"]
 
 
 def prepare(path: Path, make_folder: bool = False) -> None:
@@ -49,7 +50,10 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def keep(
-    folder: Path, writers: dict[str, Callable[[BinaryIO], object]], draw: Callable[[], Figure]
+    folder: Path,
+    writers: dict[str, Callable[[BinaryIO], object]],
+    draw: Callable[[], Figure],
+    look: Look | None = None,
 ) -> list[str]:
     """Write results into a folder, all or none, then their figure; returns what is wrong with that."""
     from ..runs.files import write_together
@@ -61,21 +65,21 @@ def keep(
     try:
         with suppress(OSError):
             (folder / FIGURE).unlink()  # of other numbers
-        if not (faults := write_figure(folder / FIGURE, draw)):
+        if not (faults := write_figure(folder / FIGURE, draw, look)):
             written.append(FIGURE)
     finally:
         print(f"written: {folder}/{', '.join(written)}", file=sys.stderr)
     return faults
 
 
-def write_figure(path: Path, draw: Callable[[], Figure]) -> list[str]:
+def write_figure(path: Path, draw: Callable[[], Figure], look: Look | None = None) -> list[str]:
     """Draw a picture and write it; returns the line that it costs if it cannot be: results are not lost."""
     from ..runs.files import write_atomically
-    from ..shown.style import import_matplotlib, picture, picture_kind
+    from ..shown.style import SCREEN, import_matplotlib, picture, picture_kind
 
     try:
         import_matplotlib()
-        content = picture(draw, picture_kind(path))
+        content = picture(draw, picture_kind(path), look or SCREEN)
     except Exception as error:  # matplotlib's own installation and settings may raise anything
         return [f"cannot draw {path}: {type(error).__name__}: {sentence(error)}"]
     try:
@@ -83,6 +87,38 @@ def write_figure(path: Path, draw: Callable[[], Figure]) -> list[str]:
     except OSError as error:
         return [f"cannot write {path}: {sentence(error)}"]
     return []
+
+
+def prepare_latex(path: Path | None) -> None:
+    """Make sure that tables can be written there, in the place of nothing else than tables."""
+    if path is not None:
+        prepare(path)
+        if (fault := _other_than_tables(path)) is not None:
+            raise Failure(f"{fault}; choose another place")
+
+
+def write_latex(path: Path | None, text: Callable[[], str]) -> list[str]:
+    """Write tables where they are asked for; returns the line that it costs if it cannot be."""
+    from ..runs.files import write_atomically
+
+    if path is None:
+        return []
+    if (fault := _other_than_tables(path)) is not None:  # of this very command
+        return [fault]
+    try:
+        write_atomically(path, lambda file: file.write(text().encode()))
+    except OSError as error:
+        return [f"cannot write {path}: {sentence(error)}"]
+    print(f"written: {path}", file=sys.stderr)
+    return []
+
+
+def _other_than_tables(path: Path) -> str | None:
+    from ..shown.latex import MARK
+
+    if not path.exists() or path.read_bytes()[: len(MARK)] in (b"", MARK.encode()):
+        return None
+    return f"cannot write {path}: it is a file of another kind"
 
 
 def figure_of(saved: Result | xr.Dataset) -> Figure:

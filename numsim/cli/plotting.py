@@ -10,7 +10,7 @@ import typer
 
 from .errors import INCOMPLETE, Failure, sentence
 from .files import figure_of, prepare, write_figure
-from .options import typed_path
+from .options import Style, Width, look_of, typed_path
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,9 +34,11 @@ def plot(
         typer.Option(
             parser=typed_path,
             metavar="FILE",
-            help="Picture to write, or replace (.png, .pdf, .svg); default figure.png beside the result.",
+            help="Picture to write, or replace (.png, .pdf, .svg, .pgf); default figure.png by the result.",
         ),
     ] = None,
+    style: Style = "screen",
+    width: Width = None,
 ) -> None:
     """Draw the figure of a saved result: of a run, or of a sweep."""
     from ..runs.folders import RESULT, RESULTS
@@ -56,7 +58,7 @@ def plot(
     prepare(target)
     for note in _notes(saved):
         print(f"numsim: note: {path} holds {note}", file=sys.stderr)
-    if faults := write_figure(target, lambda: figure_of(saved)):
+    if faults := write_figure(target, lambda: figure_of(saved), look_of(style, width)):
         raise Failure(*faults, code=INCOMPLETE)
     print(f"written: {target}")
 

@@ -13,13 +13,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .errors import HOLDS, INCOMPLETE, Failure
-from .files import figure_of, keep, prepare, writing
-from .options import Json, Replace, Seed, Settings, Source, experiment_of, typed_path
+from .files import figure_of, keep, prepare, prepare_latex, write_latex, writing
+from .options import (
+    Json,
+    Latex,
+    Replace,
+    Seed,
+    Settings,
+    Source,
+    Style,
+    Width,
+    experiment_of,
+    look_of,
+    typed_path,
+)
 
 if TYPE_CHECKING:
     from ..config.experiment import Experiment
     from ..runs.result import Result
     from ..runs.simulate import Report
+    from ..shown.style import Look
 
 __all__ = ["export", "run"]
 
@@ -35,6 +48,9 @@ def run(
         ),
     ] = None,
     replace: Replace = False,
+    style: Style = "screen",
+    width: Width = None,
+    latex: Latex = None,
     as_json: Json = False,
 ) -> None:
     """Run one experiment, both arms.
@@ -42,9 +58,11 @@ def run(
     Pre-training and fine-tuning against direct training, every quantity that theory predicts beside what was
     measured.
     """
+    look = look_of(style, width, "--out DIR" if out is None else "")
     experiment = experiment_of(source, settings, seed)
     if out is not None:
         _prepare_run(out, experiment, replace)
+    prepare_latex(latex)
     import numpy as np
 
     from ..runs.run import run as simulate
@@ -56,7 +74,8 @@ def run(
     faults = list(result.faults)
     try:
         if out is not None:
-            faults += _save(result, summary, out, replace)
+            faults += _save(result, summary, out, replace, look)
+        faults += write_latex(latex, lambda: _tables(result))
     finally:  # what was found is shown whether or not it could be kept
         _show(result, summary, as_json)
     if faults:
@@ -80,7 +99,7 @@ def _prepare_run(out: Path, experiment: Experiment, replace: bool) -> None:
         raise Failure(HOLDS.format(out, other))
 
 
-def _save(result: Result, summary: dict[str, Any], out: Path, replace: bool) -> list[str]:
+def _save(result: Result, summary: dict[str, Any], out: Path, replace: bool, look: Look) -> list[str]:
     """Write the files of a run; returns what is wrong with its figure, if anything."""
     from ..runs.folders import LEDGER, RESULT, RESULTS, SUMMARY, TABLE
 
@@ -89,11 +108,18 @@ def _save(result: Result, summary: dict[str, Any], out: Path, replace: bool) -> 
         RESULT: lambda file: file.write(result.to_netcdf()),
         SUMMARY: lambda file: file.write(text.encode()),
     }
-    faults = keep(out, writers, lambda: figure_of(result))
+    faults = keep(out, writers, lambda: figure_of(result), look)
     if replace:
         for name in (RESULTS, TABLE, LEDGER):
             (out / name).unlink(missing_ok=True)
     return faults
+
+
+def _tables(result: Result) -> str:
+    from ..shown.latex import tables_in_latex
+    from ..shown.run_tables import ARMS, headline, run_tables
+
+    return tables_in_latex(run_tables(result), headline(result.experiment), ARMS)
 
 
 def _show(result: Result, summary: dict[str, Any], as_json: bool) -> None:

@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .errors import INCOMPLETE, Failure
-from .files import keep, prepare
-from .options import Json, Replace, Settings, overrides_of, typed_path
+from .files import keep, prepare, prepare_latex, write_latex
+from .options import Json, Latex, Replace, Settings, Style, Width, look_of, overrides_of, typed_path
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.figure import Figure
 
+    from ..shown.style import Look
+    from ..sweeps.criteria import FittedBoundary
     from ..sweeps.study import Attempt
 
 __all__ = ["sweep"]
@@ -43,6 +46,9 @@ def sweep(
     ] = None,
     settings: Settings = None,
     replace: Replace = False,
+    style: Style = "screen",
+    width: Width = None,
+    latex: Latex = None,
     as_json: Json = False,
 ) -> None:
     """Run an experiment over a grid of settings: the phase diagram, its boundary and its exponent.
@@ -59,6 +65,7 @@ def sweep(
     folder = prepared(out)
     for name in SWEEP:
         prepare(folder / name)
+    prepare_latex(latex)
     from ..sweeps.ledger import LedgerError, LedgerFull
 
     start = time.perf_counter()
@@ -66,7 +73,8 @@ def sweep(
     try:
         with _terminated_as_interrupted(), _sweep_progress(study.runs) as progress:
             sought = study.attempt(folder, scheduler, progress, replace=replace)
-        lines = _finish_sweep(sought, folder, as_json, time.perf_counter() - start)
+        look = look_of(style, width)
+        lines = _finish_sweep(sought, folder, look, latex, as_json, time.perf_counter() - start)
         if isinstance(sought.stopped, KeyboardInterrupt):
             raise sought.stopped
     except KeyboardInterrupt:
@@ -82,7 +90,9 @@ def sweep(
         raise Failure(*lines, code=INCOMPLETE)
 
 
-def _finish_sweep(sought: Attempt, folder: Path, as_json: bool, seconds: float) -> list[str]:
+def _finish_sweep(
+    sought: Attempt, folder: Path, look: Look, latex: Path | None, as_json: bool, seconds: float
+) -> list[str]:
     """Write and show what a sweep found, however far it came; returns what was not as it should be."""
     from ..runs.folders import SWEEP
     from ..shown.sweep_tables import counts, show_sweep, summary, write_csv
@@ -107,7 +117,8 @@ def _finish_sweep(sought: Attempt, folder: Path, as_json: bool, seconds: float) 
     lines = []
     try:
         if n["not_run"] < n["runs"] or sought.stopped is None:  # what is finished, if anything is
-            lines = keep(folder, dict(zip(SWEEP, writers, strict=False)), draw)
+            lines = keep(folder, dict(zip(SWEEP, writers, strict=False)), draw, look)
+            lines += write_latex(latex, lambda: _tables(found, fitted))
     finally:
         if as_json:
             print(json.dumps(document, allow_nan=False))
@@ -117,6 +128,18 @@ def _finish_sweep(sought: Attempt, folder: Path, as_json: bool, seconds: float) 
         lines += [f"{where}: {why}" for where, why in list(document["failures"].items())[:_SHOWN_FAILURES]]
         lines.append(f"{n['failed']} runs failed, {n['non_finite']} were not finite")
     return lines
+
+
+def _tables(found: xr.Dataset, fitted: Sequence[FittedBoundary]) -> str:
+    """The boundaries for LaTeX; without any, the mean of every cell."""
+    from ..shown.latex import tables_in_latex
+    from ..shown.run_tables import ARMS
+    from ..shown.sweep_tables import fit_table, means_table
+    from ..sweeps.axis_labels import SYMBOLS
+
+    tables = [fit_table(fit) for fit in fitted] or [means_table(found)]
+    about = "the sweep is not finished" if found.attrs.get("incomplete") else ""
+    return tables_in_latex(tables, about, {**SYMBOLS, **ARMS})
 
 
 _SHOWN_FAILURES = 5

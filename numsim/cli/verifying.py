@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .errors import HOLDS, INCOMPLETE, Failure, sentence
-from .files import prepare, writing
-from .options import Json, typed_path
+from .files import prepare, prepare_latex, write_figure, write_latex, writing
+from .options import Json, Latex, Style, Width, look_of, typed_path
 
 if TYPE_CHECKING:
     from ..claims import Claim, Evidence
+    from ..shown.style import Look
 
 __all__ = ["explain", "verify"]
 
@@ -35,6 +36,15 @@ def verify(
         Path | None,
         typer.Option(parser=typed_path, metavar="DIR", help="Write a self-contained page, DIR/index.html."),
     ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(
+            parser=typed_path, metavar="DIR", help="Write the figure of every claim, DIR/p2.pdf ..."
+        ),
+    ] = None,
+    style: Style = "screen",
+    width: Width = None,
+    latex: Latex = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace an index.html that is not a report of numsim.")
     ] = False,
@@ -45,9 +55,14 @@ def verify(
     """
     from ..claims import verify_each
 
+    look = look_of(style, width, "--figures DIR" if figures is None else "")
     chosen = _claims(claims)
     if report is not None:
         _prepare_report(report / "index.html", replace)
+    if figures is not None:
+        for claim in chosen:
+            prepare(_figure_file(figures, claim.id), make_folder=True)
+    prepare_latex(latex)
     from ..shown.verification import document, exit_code, live_table, sentences, show_verification
 
     start = time.perf_counter()
@@ -74,8 +89,13 @@ def verify(
     if report is not None:
         missing = [name for name in order if name not in {e.id for e in found}] if interrupted else None
         faults = _report(found, report, seed=seed, effort=effort, seconds=seconds, missing=missing)
+    if figures is not None:
+        faults += _figures(found, figures, look)
     if interrupted:
+        if latex is not None:
+            print(f"not written: {latex}, not all claims were checked", file=sys.stderr)
         raise KeyboardInterrupt
+    faults += write_latex(latex, lambda: _table(chosen, found, effort, seed))
     if code := exit_code(found) or (INCOMPLETE if faults else 0):
         raise Failure(*sentences(found), *faults, code=code)
 
@@ -110,6 +130,32 @@ def _report(found: list[Evidence], folder: Path, *, missing: list[str] | None, *
         words = "" if missing is None else f" (interrupted: {len(missing)} claims were not checked)"
         print(f"written: {page}{words}", file=sys.stderr)
     return faults
+
+
+def _figure_file(folder: Path, claim: str) -> Path:
+    from ..shown.report import anchor
+
+    return folder / f"{anchor(claim)}.pdf"
+
+
+def _figures(found: list[Evidence], folder: Path, look: Look) -> list[str]:
+    """Write the figure of every claim; returns what could not be drawn or written."""
+    from ..shown.report import drawing
+
+    faults, written = list[str](), 0
+    for evidence in found:
+        if (draw := drawing(evidence)) is not None:
+            wrong = write_figure(_figure_file(folder, evidence.id), draw, look)
+            faults, written = faults + wrong, written + (not wrong)
+    print(f"written: {folder}, {written} figures", file=sys.stderr)
+    return faults
+
+
+def _table(chosen: list[Claim], found: list[Evidence], effort: str, seed: int) -> str:
+    from ..shown.latex import tables_in_latex
+    from ..shown.verification import claims_table
+
+    return tables_in_latex([claims_table(chosen, found)], f"effort {effort}, seed {seed}")
 
 
 def explain(

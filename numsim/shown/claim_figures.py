@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation
+
+from .drawing import broken, columns_of, page_width
 
 if TYPE_CHECKING:
     from ..claims import Evidence, Outcome
     from ..claims.comparison import Comparison
 
-__all__ = ["CONTROL", "MEASURED", "PREDICTED", "deviations", "measured_points", "panels", "tidy"]
+__all__ = ["CONTROL", "MEASURED", "PREDICTED", "deviations", "measured_points", "panels"]
 
 PREDICTED: dict[str, Any] = {"color": "#E69F00", "linestyle": "-", "linewidth": 2.0, "label": "predicted"}
 MEASURED: dict[str, Any] = {
@@ -34,16 +35,19 @@ CONTROL: dict[str, Any] = {
     "label": "control",
 }
 
-_SHORT_AXIS = 50.0
-"""Ratio of the ends below which matplotlib labels more than the powers of ten."""
 _ROWS = 30
+_NARROWEST = 2.5
+"""Inches of a panel."""
 _FARTHEST = 3.0
 
 
 def panels(count: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of ``count`` panels side by side, as wide as the report's text."""
-    figure = Figure(figsize=(7.2, 3.6), layout="constrained")
-    axes = [figure.add_subplot(1, count, index + 1) for index in range(count)]
+    """A figure of ``count`` panels side by side, as wide as the page or the report's text."""
+    width, columns = page_width(7.2), columns_of(count, count, _NARROWEST)
+    rows = -(-count // columns)
+    height = 3.6 if width == 7.2 else (0.7 + 0.7 * min(width / columns, 4.0)) * rows
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = [figure.add_subplot(rows, columns, index + 1) for index in range(count)]
     for axis in axes:
         axis.grid(True, color="0.5", alpha=0.25, linewidth=0.6)
         axis.spines[["top", "right"]].set_visible(False)
@@ -57,22 +61,6 @@ def measured_points(
     axes.errorbar(x, y, yerr=error, capsize=3, elinewidth=1, **MEASURED)
 
 
-def tidy(figure: Figure) -> None:
-    """Short logarithmic axes labelled 0.2, 0.5, 1 in place of powers of ten that run into one another."""
-    for axes in figure.axes:
-        for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-            low, high = sorted(map(abs, limits))
-            default = type(axis.get_minor_formatter()) is LogFormatterSciNotation
-            if axis.get_scale() == "log" and default and high < _SHORT_AXIS * low:
-                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-                axis.set_minor_formatter(FuncFormatter(_two_or_five))
-
-
-def _two_or_five(value: float, _: object) -> str:
-    text = f"{value:g}"
-    return text if f"{value:e}"[:8] in ("2.000000", "5.000000") else ""
-
-
 def deviations(evidence: Evidence) -> Figure:
     """The figure of a claim that draws none: every comparison's deviation in units of its tolerance.
 
@@ -80,7 +68,7 @@ def deviations(evidence: Evidence) -> Figure:
     they were measured, at most ``_FARTHEST`` tolerances away.
     """
     found = evidence.outcome.comparisons[:_ROWS]
-    figure = Figure(figsize=(7.2, 1.2 + 0.3 * max(len(found), 2)), layout="constrained")
+    figure = Figure(figsize=(page_width(7.2), 1.2 + 0.3 * max(len(found), 2)), layout="constrained")
     axes = figure.add_subplot()
     rows = {c.name: -index for index, c in enumerate(found)}
     axes.axvspan(-1, 1, **{**PREDICTED, "alpha": 0.18, "linewidth": 0, "label": "within tolerance"})
@@ -97,8 +85,9 @@ def deviations(evidence: Evidence) -> Figure:
     handles, labels = axes.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     axes.legend(once.values(), once.keys(), loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False)
-    axes.set_yticks(list(rows.values()), list(rows))
-    axes.set(xlabel="(measured − predicted) / tolerance", xlim=(-_FARTHEST - 0.3, _FARTHEST + 0.3))
+    room, size = 0.5 * figure.bbox.width, float(axes.yaxis.label.get_fontsize())
+    axes.set_yticks(list(rows.values()), [broken(figure, name, room, size) for name in rows])
+    axes.set(xlabel="(measured − predicted)\n/ tolerance", xlim=(-_FARTHEST - 0.3, _FARTHEST + 0.3))
     axes.spines[["top", "right", "left"]].set_visible(False)
     return figure
 

@@ -26,6 +26,10 @@ from ..runs.measures import MEASURES, variables
 from ..sweeps.axis_labels import UNITS, label
 from ..sweeps.criteria import FittedBoundary, exponent_text, sweep_fits, swept_experiment
 from ..sweeps.curves import CURVES
+from .drawing import ARM_STYLES, columns_of, footer, headline, page_width
+from .mixture_panels import arm_words
+from .numbers import number
+from .sweep_tables import counts, main_variable, means
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -35,8 +39,19 @@ __all__ = ["diagram"]
 Floats = npt.NDArray[np.float64]
 
 _MOST_PANELS = 12
+_NARROWEST = 2.4
+"""Inches of a panel."""
+_GROUND = "0.88"
+"""Of cells that have no colour."""
 _HALO = [withStroke(linewidth=3.2, foreground="white")]
-_MEASURED: dict[str, Any] = {"color": "black", "linewidth": 1.6, "marker": "o", "markersize": 5, "zorder": 6}
+_MEASURED: dict[str, Any] = {
+    "color": "black",
+    "linewidth": 1.6,
+    "marker": "o",
+    "markersize": 5,
+    "zorder": 6,
+    "clip_on": False,
+}
 _THEORY: tuple[dict[str, Any], ...] = (
     {"color": "#D55E00", "linestyle": (0, (5, 2)), "marker": "x", "markersize": 5, "linewidth": 1.8},
     {"color": "#CC79A7", "linestyle": (0, (1, 1.5)), "marker": "+", "markersize": 6, "linewidth": 2.0},
@@ -48,7 +63,6 @@ def arms_of(found: xr.Dataset) -> list[str]:
     return [str(arm) for arm in found["arm"].values]
 
 
-_ARM_WORDS = {"simclr": "pre-trained, fine-tuned", "direct": "direct training"}
 _FRACTIONS = ("test_error", "alignment", "top_alignment")
 
 
@@ -71,15 +85,18 @@ def diagram(found: xr.Dataset, fitted: Sequence[FittedBoundary] | None = None) -
     so. One axis alone gives curves with their 95 % interval over seeds. fitted : ``sweep_fits(found)``, if at
     hand.
     """
-    axes = [str(dim) for dim in found[_main_variable(found)].dims if dim not in ("arm", "seed")]
+    axes = [str(dim) for dim in found[main_variable(found)].dims if dim not in ("arm", "seed")]
     if len(axes) == 1:
         return _curves(found, axes[0])
     fitted = sweep_fits(found) if fitted is None else fitted
     panels = _panels(found, axes, fitted)[:_MOST_PANELS]
     totals = bool(found.attrs.get("totals", 0))
-    columns = min(len(panels) + totals, 3)
+    columns = columns_of(len(panels) + totals, 3, _NARROWEST)
     rows = math.ceil((len(panels) + totals) / columns)
-    drawn = Figure(figsize=(5.2 * columns, 4.9 * rows + 0.4), layout="constrained")
+    width = page_width(5.2 * columns)
+    drawn = Figure(
+        figsize=(width, (0.8 + 0.7 * min(width / columns, 4.5)) * rows + 0.3), layout="constrained"
+    )
     grid = drawn.subplots(rows, columns, squeeze=False)
     for place in grid.ravel()[len(panels) + totals :]:
         place.axis("off")
@@ -89,18 +106,22 @@ def diagram(found: xr.Dataset, fitted: Sequence[FittedBoundary] | None = None) -
     for panel, place in zip(panels, grid.ravel(), strict=False):
         mesh = _heat(found, experiment, panel, place)
         bar = drawn.colorbar(mesh, ax=place, pad=0.02)
-        bar.set_label(_words(panel.variable), fontsize=8)
+        bar.set_label(_words(panel.variable))
         if panel.fit is not None:
             _boundary(found, experiment, panel, place)
-    drawn.suptitle(_title(found, experiment), fontsize=11)
+        if np.isnan(np.ma.filled(mesh.get_array(), np.nan)).any() and (words := _blank(found, bool(fitted))):
+            place.fill(math.nan, math.nan, facecolor=_GROUND, edgecolor="0.5", label=words)
+    headline(drawn, _title(found, experiment))
+    footer(drawn)
     return drawn
 
 
-def _main_variable(found: xr.Dataset) -> str:
-    for name in ("test_error", "top_alignment", "alignment"):
-        if name in found:
-            return name
-    raise ValueError("the sweep measured nothing that can be drawn")
+def _blank(found: xr.Dataset, refined: bool) -> str:
+    """Why there are cells without a colour."""
+    n = counts(found)
+    reason = " yet" if found.attrs.get("incomplete") else ": the boundary did not need it" if refined else ""
+    words = [f"not run{reason}"] if n["not_run"] else []
+    return " or ".join([*words, *(["no finite result"] if n["failed"] or n["non_finite"] else [])])
 
 
 def _words(variable: str) -> str:
@@ -110,8 +131,8 @@ def _words(variable: str) -> str:
 
 def _title(found: xr.Dataset, e: Experiment) -> str:
     fixed = {
-        "$d$": ("data.dim", f"{e.data.dim:.3g}"),
-        "SNR": ("data.snr", f"{e.snr:.3g}"),
+        "$d$": ("data.dim", number(e.data.dim, 3)),
+        "SNR": ("data.snr", number(e.snr, 3)),
         "$n_0$": ("pretraining.samples", f"{e.pretraining.samples}"),
         "$n$": ("finetuning.samples", f"{e.finetuning.samples}"),
         "$m$": ("network.filters", f"{e.network.filters}"),
@@ -125,7 +146,8 @@ def _title(found: xr.Dataset, e: Experiment) -> str:
     if found.attrs.get("incomplete"):
         settings += "; sweep not finished"
     title = found.attrs.get("title", "")
-    return f"{title}\n{settings}; {found.sizes['seed']} seeds a cell" if title else settings
+    settings += f"; {found.sizes['seed']} seeds a cell"
+    return f"{title}\n{settings}" if title else settings
 
 
 def _panels(found: xr.Dataset, axes: Sequence[str], fitted: Sequence[FittedBoundary]) -> list[_Panel]:
@@ -135,7 +157,7 @@ def _panels(found: xr.Dataset, axes: Sequence[str], fitted: Sequence[FittedBound
         panels.append(_Panel(c.variable, c.arm, c.against, c.along, {**c.at, **fit.group}, fit))
     if panels:
         return panels
-    variable = _main_variable(found)
+    variable = main_variable(found)
     x, y, *others = axes
     arms: list[str | None] = [None]
     if "arm" in found[variable].dims:
@@ -184,14 +206,17 @@ def _logarithmic(values: Floats) -> bool:
 
 
 def _edges(values: Floats) -> Floats:
-    """Borders of the cells around values, in their middles (geometric ones on a logarithmic axis)."""
+    """Borders of the cells around values, in their middles (geometric ones on a logarithmic axis).
+
+    The axis ends at its first and last value: nothing is painted where nothing was asked for.
+    """
     log = _logarithmic(values)
     v = np.log(values) if log else values
     if len(v) == 1:
         edges = np.array([v[0] - 0.5, v[0] + 0.5])
     else:
         middle = (v[1:] + v[:-1]) / 2
-        edges = np.concatenate([[2 * v[0] - middle[0]], middle, [2 * v[-1] - middle[-1]]])
+        edges = np.concatenate([v[:1], middle, v[-1:]])
     return np.exp(edges) if log else edges
 
 
@@ -203,7 +228,7 @@ def _heat(found: xr.Dataset, e: Experiment, panel: _Panel, axes: Axes) -> Any:
         limits = {"vmin": 0.0, "vmax": 0.5 if panel.variable == "test_error" else 1.0}
     elif panel.variable.endswith("_loss"):
         limits = {"vmin": 0.0, "vmax": max(math.log(2), float(np.nanmin(mean, initial=0.0)))}
-    axes.set_facecolor("0.88")
+    axes.set_facecolor(_GROUND)
     across, up = np.argsort(x), np.argsort(y)
     mesh = axes.pcolormesh(
         _edges(x[across]), _edges(y[up]), mean[up][:, across], cmap="viridis", rasterized=True, **limits
@@ -214,13 +239,9 @@ def _heat(found: xr.Dataset, e: Experiment, panel: _Panel, axes: Axes) -> Any:
             _tick(axis, float(values.max() / values.min()))
     axes.set_xlabel(_symbol(found, panel.x))
     axes.set_ylabel(_symbol(found, panel.y))
-    at = ", ".join(f"{label(k)} = {v:.4g}" for k, v in panel.at.items())
-    name = (
-        panel.fit.criterion.name
-        if panel.fit is not None
-        else _ARM_WORDS.get(panel.arm or "", panel.arm or "")
-    )
-    axes.set_title(f"{name}\n{at}" if at and name else name or at, fontsize=9.5)
+    at = ", ".join(f"{label(k)} = {number(v)}" for k, v in panel.at.items())
+    name = arm_words(panel.arm or "") if panel.fit is None else panel.fit.criterion.name
+    axes.set_title(f"{name}\n{at}" if at and name else name or at)
     return mesh
 
 
@@ -261,28 +282,18 @@ def _boundary(found: xr.Dataset, e: Experiment, panel: _Panel, axes: Axes) -> No
             shown = _axis_units(found, e, panel.y, position[known])
             every = max(1, len(known) // 8)
             words = f"theory: {CURVES[curve].words}"
+            style = {**style, "clip_on": bool(np.any((shown < low) | (shown > high)))}  # a cross at the end
             axes.plot(x[known], shown, label=words, markevery=every, zorder=7, path_effects=_HALO, **style)
     axes.set_ylim(low, high)
     in_other_units = {panel.x, panel.y} & set(json.loads(found.attrs.get("shown", "{}")))
     if not in_other_units and (text := exponent_text(fit)):
-        what = f"{_short(panel.y)} $\\propto$ {_short(panel.x)}$^b$, $b$ = {text}"
-        axes.text(
-            0.5,
-            -0.2,
-            what,
-            transform=axes.transAxes,
-            ha="center",
-            va="top",
-            fontsize=9,
-        )
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=7, loc="best", framealpha=0.9)
+        law = f"{_short(panel.y)} $\\propto$ {_short(panel.x)}$^b$, $b$ = {text.replace('-', '−')}"
+        axes.set_title(f"{axes.get_title()}\n{law}")
 
 
 def _totals(fitted: Sequence[FittedBoundary], axes: Axes) -> None:
     """Labelled and unlabelled samples added up along each boundary; direct training uses labels alone."""
-    styles = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"))
-    for fit, (color, marker) in zip(fitted, styles, strict=False):
+    for fit, (color, marker, _) in zip(fitted, ARM_STYLES, strict=False):
         c, x = fit.criterion, fit.lines
         fixed = {**c.at, **fit.group}
         kinds = {"finetuning.samples"} if c.arm == "direct" else {"finetuning.samples", "pretraining.samples"}
@@ -296,11 +307,10 @@ def _totals(fitted: Sequence[FittedBoundary], axes: Axes) -> None:
             words = f"{c.name}, theory"
             axes.plot(x, positions + more, color=color, linestyle=(0, (5, 2)), marker="x", label=words)
     axes.set(xscale="log", yscale="log", ylabel="samples of both kinds, $n_0 + n$")
-    axes.set_title("samples in all", fontsize=9.5)
+    axes.set_title("samples in all")
     for axis in (axes.xaxis, axes.yaxis):
         _tick(axis, 10.0)
     axes.set_xlabel(label(fitted[0].criterion.against) if fitted else "")
-    axes.legend(fontsize=7.5)
 
 
 def _axis_units(found: xr.Dataset, e: Experiment, name: str, values: Floats) -> Floats:
@@ -325,35 +335,19 @@ def _short(name: str) -> str:
     )
 
 
-_STYLES = (
-    ("#0072B2", "o", "-"),
-    ("#D55E00", "s", "--"),
-    ("#009E73", "^", "-."),
-    ("#CC79A7", "D", ":"),
-    ("#E69F00", "v", (0, (5, 1, 1, 1))),
-    ("#56B4E9", "P", (0, (1, 1))),
-)
-"""Colour, marker and dashes of an arm: of Okabe and Ito, and to be told apart in grey."""
-
-
 def _curves(found: xr.Dataset, axis: str) -> Figure:
     """One axis: mean over seeds with its 95 % interval, a curve an arm."""
-    variable = _main_variable(found)
-    drawn = Figure(figsize=(6.2, 4.6), layout="constrained")
+    variable = main_variable(found)
+    width = page_width(6.2)
+    drawn = Figure(figsize=(width, 0.8 + 0.6 * width), layout="constrained")
     axes = drawn.subplots()
     x = found[axis].values.astype(float)
     arms: list[str | None] = [*arms_of(found)] if "arm" in found[variable].dims else [None]
-    for arm, style in zip(arms, cycle(_STYLES), strict=False):
-        values = found[variable].sel({"arm": arm} if arm else {}).transpose(axis, "seed").values
-        known = np.isfinite(values).sum(axis=1)
-        if not known.any():
+    for arm, style in zip(arms, cycle(ARM_STYLES), strict=False):
+        mean, half = (np.asarray(part) for part in means(found[variable].sel({"arm": arm} if arm else {})))
+        shown = np.isfinite(mean)
+        if not shown.any():
             continue
-        shown = known > 0
-        mean = np.array([np.nanmean(row) if n else np.nan for row, n in zip(values, known, strict=True)])
-        spread = np.array(
-            [np.nanstd(row, ddof=1) if n > 1 else 0.0 for row, n in zip(values, known, strict=True)]
-        )
-        half = 1.96 * spread / np.sqrt(np.maximum(known, 1))
         color, marker, line = style
         axes.errorbar(
             x[shown],
@@ -363,15 +357,14 @@ def _curves(found: xr.Dataset, axis: str) -> Figure:
             marker=marker,
             linestyle=line,
             capsize=2,
-            label=_ARM_WORDS.get(arm or "", arm or "mean over seeds, 95 %"),
+            label=arm_words(arm or "") or "mean over seeds",
         )
     if _logarithmic(x):
         axes.set_xscale("log")
     axes.set_xlabel(label(axis))
     axes.set_ylabel(_words(variable))
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8)
-    else:
+    if not axes.get_legend_handles_labels()[0]:
         axes.text(0.5, 0.5, "nothing to show", transform=axes.transAxes, ha="center")
-    axes.set_title(_title(found, swept_experiment(found)), fontsize=10)
+    headline(drawn, f"{_title(found, swept_experiment(found))}; bars: 95 % intervals of the means")
+    footer(drawn)
     return drawn

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -18,16 +17,18 @@ from ..claims.comparison import SUITE_LEVEL, Comparison
 from ..claims.user_errors import raised
 from ..runs.files import write_atomically
 from .notes import formula_html, inline_html, numbers, to_html, without_title
+from .numbers import number
 from .svg import inline_svg
 from .verification import document
 
-__all__ = ["COMPLETE", "FOREIGN", "INTERRUPTED_REPORT", "page", "state", "write_report"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["COMPLETE", "FOREIGN", "INTERRUPTED_REPORT", "anchor", "drawing", "page", "state", "write_report"]
 
 _SIGNS = {"holds": "✓", "fails": "✗", "inconclusive": "?"}
 _RELATIONS = {"=": "=", "<=": "≤", ">=": "≥"}
 _WORDS = {"=": "", "≤": "at most ", "≥": "at least "}
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
 
 COMPLETE, INTERRUPTED_REPORT, FOREIGN = "complete", "interrupted", "foreign"
 _MARK = '<meta name="numsim-report" content="{}">'
@@ -85,10 +86,10 @@ def page(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = files("numsim.shown.templates").joinpath("report.html.j2").read_text(encoding="utf-8")
-    notes = {_anchor(e): _note(e) for e in evidence}
-    equations = {anchor: numbers(note) for anchor, note in notes.items()}
+    notes = {anchor(e.id): _note(e) for e in evidence}
+    equations = {place: numbers(note) for place, note in notes.items()}
     controls = [control for e in evidence for control in e.controls]
-    sections = [_section(e, notes[_anchor(e)], equations) for e in evidence]
+    sections = [_section(e, notes[anchor(e.id)], equations) for e in evidence]
     if faults is not None:
         undrawn = ((s["id"], s["figure"]["fault"]) for s in sections if s["figure"]["fault"])
         faults += [f"cannot draw the figure of {name}: {fault}" for name, fault in undrawn]
@@ -107,23 +108,9 @@ def page(
     )
 
 
-def number(value: float, digits: int = 4) -> str:
-    """A number for a reader: four digits, powers of ten as such, a dash for NaN."""
-    if math.isnan(value):
-        return "–"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    mantissa, _, exponent = f"{value:.{digits}g}".partition("e")
-    mantissa = mantissa.replace("-", "−")
-    if not exponent:
-        return mantissa
-    power = f"10{str(int(exponent)).translate(_RAISED)}"
-    return {"1": power, "−1": f"−{power}"}.get(mantissa, f"{mantissa} · {power}")
-
-
-def _anchor(evidence: Evidence) -> str:
-    """The claim's name inside the page."""
-    return re.sub(r"\W+", "-", evidence.id.lower()) or "claim"
+def anchor(claim: str) -> str:
+    """The name of a claim inside the page, and of its figure's file."""
+    return re.sub(r"\W+", "-", claim.lower()) or "claim"
 
 
 def _note(evidence: Evidence) -> str:
@@ -136,10 +123,10 @@ def _note(evidence: Evidence) -> str:
 
 def _section(e: Evidence, note: str, equations: dict[str, list[str]]) -> dict[str, Any]:
     """What the page shows of a claim."""
-    anchor = _anchor(e)
+    place = anchor(e.id)
     shown = e.outcome.shown
     return {
-        "anchor": anchor,
+        "anchor": place,
         "id": e.id,
         "title": Markup(inline_html(e.title)),
         "source": Markup(inline_html(e.source)),
@@ -154,9 +141,9 @@ def _section(e: Evidence, note: str, equations: dict[str, list[str]]) -> dict[st
         "failing": sum(control.verdict == "fails" for control in e.controls),
         "trials": e.trials,
         "seconds": e.seconds,
-        "figure": _figure(e, anchor),
+        "figure": _figure(e, place),
         "caption": _caption(e),
-        "note": Markup(to_html(note, prefix=anchor, equations=equations)) if note else "",
+        "note": Markup(to_html(note, prefix=place, equations=equations)) if note else "",
     }
 
 
@@ -227,14 +214,24 @@ def _said(verdict: str) -> str:
     return "is inconclusive" if verdict == "inconclusive" else verdict
 
 
-def _figure(e: Evidence, anchor: str) -> dict[str, Any]:
-    """The claim's figure, or one of its deviations, or why there is none."""
+def drawing(e: Evidence) -> Callable[[], Figure] | None:
+    """What draws the claim's figure, or that of its deviations; None where there is nothing to draw."""
     if e.claim.figure is None and not e.outcome.comparisons:
-        return {"svg": "", "fault": ""}
-    try:
+        return None
+
+    def draw() -> Figure:
         from .claim_figures import deviations
 
-        draw = deviations if e.claim.figure is None else e.claim.figure
-        return {"svg": Markup(inline_svg(partial(draw, e), f"figure-{anchor}", _caption(e))), "fault": ""}
+        return (deviations if e.claim.figure is None else e.claim.figure)(e)
+
+    return draw
+
+
+def _figure(e: Evidence, place: str) -> dict[str, Any]:
+    """The claim's figure, or why there is none."""
+    if (draw := drawing(e)) is None:
+        return {"svg": "", "fault": ""}
+    try:
+        return {"svg": Markup(inline_svg(draw, f"figure-{place}", _caption(e))), "fault": ""}
     except Exception as error:  # a user's function may raise anything; the numbers are not lost with it
         return {"svg": "", "fault": raised(error, e.claim.figure)}

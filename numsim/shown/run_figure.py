@@ -7,6 +7,7 @@ by dashes, so that the figure reads in grey and for the colour-blind.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from ..runs.files import write_atomically
 from ..runs.prediction import predicted_spectrum, predicted_unit
 from ..runs.result import ArmResult, Result
 from ..theory import coefficient_growth
-from .mixture_panels import draw_clusters, draw_coefficients, has_extra
-from .style import picture, picture_kind
+from .drawing import columns_of, footer, headline, page_width
+from .mixture_panels import draw_clusters, draw_coefficients, has_extra, symbol
+from .numbers import number
+from .style import SCREEN, Look, picture, picture_kind
 
 __all__ = ["figure", "save_figure"]
 
@@ -36,14 +39,17 @@ _PREDICTED: dict[str, Any] = {"color": "black", "linestyle": (0, (4, 2)), "linew
 _SMALLEST, _LARGEST = 1e-100, 1e200  # what is drawn: the margins of a logarithmic axis must not overflow
 _BEYOND = 30.0  # a prediction is drawn to this multiple of what was measured
 _ORDER_ONE = 2.0
+_THEORY = "theory, to leading order"
 _MOST_COLUMNS = 4
+_NARROWEST = 1.6
+"""Inches of a column."""
 _LOSSES = {"info_nce": "InfoNCE loss", "nt_xent": "NT-Xent loss", "spectral": "spectral loss"}
 _TITLES = {"simclr": "Fine-tuning after pre-training", "direct": "Direct training"}
 
 
-def save_figure(result: Result, path: str | os.PathLike[str]) -> None:
-    """Draw ``figure(result)`` to a .png, .pdf or .svg file (replaced only when whole)."""
-    content = picture(lambda: figure(result), picture_kind(path))
+def save_figure(result: Result, path: str | os.PathLike[str], look: Look = SCREEN) -> None:
+    """Draw ``figure(result)`` to a .png, .pdf, .svg or .pgf file (replaced only when whole)."""
+    content = picture(lambda: figure(result), picture_kind(path), look)
     write_atomically(Path(path), lambda file: file.write(content))
 
 
@@ -67,57 +73,56 @@ def figure(result: Result) -> Figure:
             race = (result.theory["race"] or {}).get(name)
             _draw_arm(result.experiment, result.plan(name), arm, race, grid[0, column], grid[1, column])
             finite = arm.status != NON_FINITE and np.isfinite(arm.test_loss)
-            outcome = f"test error {arm.test_error:.3g}" if finite else "not finite"
-            grid[0, column].set_title(f"{_TITLES.get(name, name)}\n{outcome}", fontsize=10)
+            outcome = f"test error {number(arm.test_error, 3)}" if finite else "not finite"
+            grid[0, column].set_title(f"{_TITLES.get(name, name)}\n{outcome}")
     if extra:
         draw_clusters(result, grid[0, -1], grid[1, -1])
-    for top, bottom, foot in grid.T:
-        foot.axis("off")
-        labelled = top if top.get_legend_handles_labels()[0] else bottom
-        foot.legend(
-            *labelled.get_legend_handles_labels(), loc="upper center", ncols=2, fontsize=7.5, frameon=False
-        )
+    across = columns_of(columns, _MOST_COLUMNS, _NARROWEST)
+    ticks = max(3, min(5, int(1.6 * drawn.get_figwidth() / across)))
+    for top, bottom in grid.T:
         bottom.set_xlabel("step")
         for axes in (top, bottom):
             if extra and (not axes.axison or axes is grid[0, -1]):
                 continue
-            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(ticks, integer=True))
             _tidy(axes)
-    e = result.experiment
-    if e.table or e.data.own:
-        drawn.suptitle(_table_title(result), fontsize=11)
-        return drawn
-    drawn.suptitle(
-        f"$d$ = {e.data.dim:.3g}, SNR = {e.snr:.3g}, $n_0$ = {e.pretraining.samples}, "
-        + ("\n" if columns == 1 else "")
-        + f"$n$ = {e.finetuning.samples}, $m$ = {e.network.filters}, $q$ = {e.network.q:g}, seed {e.seed}",
-        fontsize=11,
-    )
+    headline(drawn, _headline(result))
+    footer(drawn, {symbol(name)[1:-1]: "signal" for name in _signals(result.experiment)})
     return drawn
 
 
 def _grid(columns: int) -> tuple[Figure, npt.NDArray[np.object_]]:
-    """A figure, and its axes (3, columns): wrapped where one line of columns would be too small to read."""
-    lines = -(-columns // _MOST_COLUMNS)
-    across = -(-columns // lines)
-    drawn = Figure(figsize=((4.6 if across <= 3 else 3.6) * across, 7.2 * lines), layout="constrained")
-    places = drawn.subplots(3 * lines, across, squeeze=False, height_ratios=[1.6, 1, 0.35] * lines)
-    grid = places.reshape(lines, 3, across).swapaxes(0, 1).reshape(3, -1)
+    """A figure, and its axes (2, columns): wrapped where one line of columns would be too small to read."""
+    across = columns_of(columns, _MOST_COLUMNS, _NARROWEST)
+    lines = -(-columns // across)
+    width = page_width((4.6 if across <= 3 else 3.6) * across)
+    height = (1.0 + 1.1 * width / across) * lines
+    drawn = Figure(figsize=(width, height), layout="constrained")
+    places = drawn.subplots(2 * lines, across, squeeze=False, height_ratios=[1.6, 1] * lines)
+    grid = places.reshape(lines, 2, across).swapaxes(0, 1).reshape(2, -1)
     for place in grid[:, columns:].ravel():
         place.remove()
     return drawn, grid[:, :columns]
 
 
-def _table_title(result: Result) -> str:
+def _signals(e: Resolved) -> Sequence[str]:
+    return e.mixtures.data.signals if e.table else ()
+
+
+def _headline(result: Result) -> str:
+    """The experiment in a line."""
     e = result.experiment
     if e.data.own:
         sizes = f"$n_0$ = {e.pretraining.samples}, $n$ = {e.finetuning.samples}, $m$ = {e.network.filters}"
-        return f"own arrays, $d$ = {e.data.dim}, {sizes}, seed {e.seed}"
-    data = e.mixtures.data
-    lengths = zip(data.signals, data.norms, strict=True)
-    signals = ", ".join(rf"$\Vert${name}$\Vert$ = {norm:.3g}" for name, norm in lengths)
+        words = "digits" if e.data.source else "own arrays"
+        return f"{words}, $d$ = {e.data.dim}, {sizes}, seed {e.seed}"
     sizes = f"$n_0$ = {e.pretraining.samples}, $n$ = {e.finetuning.samples}, $m$ = {e.network.filters}"
-    return f"$d$ = {e.data.dim:.3g}, {signals}, {sizes}, seed {e.seed}"
+    if not e.table:
+        strength, sizes = f"SNR = {number(e.snr, 3)}", f"{sizes}, $q$ = {e.network.q:g}"
+    else:
+        lengths = zip(_signals(e), e.mixtures.data.norms, strict=True)
+        strength = ", ".join(rf"$\Vert${symbol(name)}$\Vert$ = {number(norm, 3)}" for name, norm in lengths)
+    return f"$d$ = {number(e.data.dim, 3)}, {strength}, {sizes}, seed {e.seed}"
 
 
 def _tidy(axes: Axes) -> None:
@@ -140,12 +145,11 @@ def _curve(axes: Axes, steps: Floats, values: Floats, label: str, style: dict[st
     return float(values[shown].max())
 
 
-def _prediction(axes: Axes, steps: Floats, values: Floats, label: str, ceiling: float) -> None:
+def _prediction(axes: Axes, steps: Floats, values: Floats, ceiling: float) -> None:
     """Draw a prediction up to ``ceiling``, labelled once."""
     shown = np.isfinite(values) & (values > _SMALLEST) & (values < ceiling)
     if shown.any():
-        if label in axes.get_legend_handles_labels()[1]:
-            label = "_"
+        label = "_" if _THEORY in axes.get_legend_handles_labels()[1] else _THEORY
         axes.plot(steps[shown], values[shown], label=label, **_PREDICTED)
 
 
@@ -165,16 +169,16 @@ def _draw_pretraining(result: Result, top: Axes, bottom: Axes) -> None:
     )
     if e.pretraining.views == "fixed" and result.theory["pretraining"] is not None:
         for values in _predicted_growth(e, result.theory["pretraining"], steps):
-            _prediction(top, steps, values, "predicted, linear stage (P2, P3)", _BEYOND * highest)
+            _prediction(top, steps, values, _BEYOND * highest)
     if highest > 0:
         top.set_yscale("log")
     top.set_ylabel("coefficient")
     outcome = (
-        f"$\\cos^2(W - W^0, \\mu)$ = {stage.alignment:.3g}"
+        f"$\\cos^2(W - W^0, \\mu)$ = {number(stage.alignment, 3)}"
         if np.isfinite(stage.alignment)
         else "no alignment"
     )
-    top.set_title(f"Pre-training\n{'not finite' if stage.status == NON_FINITE else outcome}", fontsize=10)
+    top.set_title(f"Pre-training\n{'not finite' if stage.status == NON_FINITE else outcome}")
     loss = path["loss"].values
     _draw_loss(bottom, steps, loss)
     bottom.set_ylabel(_LOSSES[e.pretraining.loss])
@@ -186,7 +190,7 @@ def _draw_pretraining(result: Result, top: Axes, bottom: Axes) -> None:
         return
     for level, text in ((np.log(n0), r"$\log n_0$"), (np.log(n0 / 2), r"$\log (n_0/2)$")):
         _level(bottom, level, text)
-    bottom.margins(y=0.15)
+    bottom.margins(y=0.4)
 
 
 def _draw_loss(axes: Axes, steps: Floats, loss: Floats) -> None:
@@ -196,7 +200,7 @@ def _draw_loss(axes: Axes, steps: Floats, loss: Floats) -> None:
 
 def _level(axes: Axes, level: float, text: str) -> None:
     axes.axhline(level, color="0.5", linewidth=0.9, linestyle=":")
-    axes.annotate(text, (0.02, level), xycoords=("axes fraction", "data"), va="bottom", fontsize=8)
+    axes.annotate(text, (0.02, level), xycoords=("axes fraction", "data"), va="bottom", fontsize="small")
 
 
 def _predicted_growth(e: Resolved, measured: dict[str, Any], steps: Floats) -> tuple[Floats, Floats]:
@@ -244,7 +248,7 @@ def _draw_arm(
             _draw_race(e, race[f"{sign:+d}"], steps, top)
     if top.lines:
         top.set_yscale("log")
-    top.set_ylabel("activation (inner product)")
+    top.set_ylabel("inner product")
     _draw_training_loss(plan, path, bottom)
 
 
@@ -261,7 +265,7 @@ def _draw_table_stage(result: Result, top: Axes, bottom: Axes) -> None:
     assert stage is not None
     draw_coefficients(top, stage.trajectory, _table_names(e))
     words = "not finite" if stage.status == NON_FINITE else f"{stage.steps} steps"
-    top.set_title(f"Pre-training\n{words}", fontsize=10)
+    top.set_title(f"Pre-training\n{words}")
     _draw_loss(bottom, stage.trajectory["step"].values, stage.trajectory["loss"].values)
     bottom.set_ylabel(_LOSSES[e.pretraining.loss])
 
@@ -285,7 +289,7 @@ def _draw_race(e: Resolved, row: dict[str, Any], steps: Floats, axes: Axes) -> N
         t = t[t < blow_up * (1 - 1e-6)]
         curve = start * (1 - t / blow_up) ** (-1 / (e.network.q - 2))
         # Beyond activations of order one |l'| = 1/2 no longer holds.
-        _prediction(axes, t, curve, "predicted, to blow-up (S1)", _ORDER_ONE)
+        _prediction(axes, t, curve, _ORDER_ONE)
 
 
 def _median_of_largest(inner: Floats) -> Floats:

@@ -12,9 +12,9 @@ from ..config.experiment import Resolved
 from ..descent.driver import NON_FINITE
 from ..runs.result import ArmResult, Result
 
-__all__ = ["show_run"]
+__all__ = ["ARMS", "headline", "run_tables", "show_run"]
 
-_ARMS = {"simclr": "pre-trained + fine-tuned", "direct": "direct"}
+ARMS = {"simclr": "pre-trained + fine-tuned", "direct": "direct"}
 _TOLD_APART = 3.0
 """Standard errors from which on a test error is said to differ from chance."""
 _QUANTITIES = {
@@ -35,25 +35,29 @@ def _number(value: float | None) -> str:
 def show_run(result: Result, seconds: float, console: Console | None = None) -> None:
     """Print the tables of a run, ending with a sentence an arm that says what happened."""
     console = console or Console()
-    e = result.experiment
-    console.print(_headline(e), highlight=False)
-    console.print(_arms(result))
-    if result.theory["pretraining"] is not None:
-        console.print(_pretraining(result.theory["pretraining"]))
-    if result.theory["race"]:
-        console.print(_race(result.theory["race"]))
-    for table in _by_cluster(result):
+    console.print(headline(result.experiment), highlight=False)
+    for table in run_tables(result):
         console.print(table)
-    if result.conditions:
-        console.print(_conditions(result))
-    else:
+    if not result.conditions:
         console.print(_NOT_COVERED, highlight=False)
     for sentence in _sentences(result):
         console.print(sentence, highlight=False)
     console.print(f"done in {seconds:.2f} s", style="dim", highlight=False)
 
 
-def _headline(e: Resolved) -> str:
+def run_tables(result: Result) -> list[Table]:
+    """The arms, what theory predicts of pre-training and of the race, clusters, conditions."""
+    theory = result.theory
+    return [
+        _arms(result),
+        *([] if theory["pretraining"] is None else [_pretraining(theory["pretraining"])]),
+        *([_race(theory["race"])] if theory["race"] else []),
+        *_by_cluster(result),
+        *([_conditions(result)] if result.conditions else []),
+    ]
+
+
+def headline(e: Resolved) -> str:
     """The experiment in a line."""
     sizes = f"n₀ = {e.pretraining.samples}, n = {e.finetuning.samples}, m = {e.network.filters}"
     if e.data.own:
@@ -95,11 +99,11 @@ def _by_cluster(result: Result) -> list[Table]:
 
 
 def _title(name: str) -> str:
-    return _ARMS.get(name, name)
+    return ARMS.get(name, name)
 
 
 def _arms(result: Result) -> Table:
-    title = "Both arms" if tuple(result.arms) == tuple(_ARMS) else "Arms"
+    title = "Both arms" if tuple(result.arms) == tuple(ARMS) else "Arms"
     table = _table(
         f"{title} (± standard error)", "arm", "train loss", "test loss", "test error", "steps", "status"
     )

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir, contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,14 +24,58 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["import_matplotlib", "own_style", "picture", "picture_kind"]
+__all__ = ["SCREEN", "Look", "forget", "import_matplotlib", "own_style", "picture", "picture_kind"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a picture looks: for a screen, or for a paper, with all text of 8 pt; width in inches, if given."""
+
+    paper: bool = False
+    width: float | None = None
+
+
+SCREEN = Look()
+_COLUMN = 5.5
+"""Inches: the width of a picture for a paper unless another is given."""
+
+_FILES: dict[str, Any] = {
+    "pdf.fonttype": 42,  # TrueType: publishers refuse Type 3
+    "ps.fonttype": 42,
+    "svg.fonttype": "none",  # text as text
+    "svg.hashsalt": "numsim",
+    "legend.fontsize": 8.0,
+    "axes.titlesize": 10.0,
+    "figure.titlesize": 11.0,
+}
+_POINTS = 8.0
+_SIZES = ("axes.titlesize", "axes.labelsize", "xtick.labelsize", "ytick.labelsize", "legend.fontsize")
+_PAPER: dict[str, Any] = {
+    **dict.fromkeys(("font.size", *_SIZES, "legend.title_fontsize", "figure.titlesize"), _POINTS),
+    **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.6),
+    **dict.fromkeys(("xtick.major.size", "ytick.major.size"), 2.5),
+    **dict.fromkeys(("xtick.minor.size", "ytick.minor.size"), 1.5),
+    "axes.labelpad": 2.0,
+}
+_NO_DATE = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+"""Equal pictures are equal files."""
+_TEX = ("pdflatex", "lualatex", "xelatex")
 
 
 def picture_kind(path: str | os.PathLike[str]) -> str:
-    """The format that a file name asks for: "png", "pdf" or "svg"; ValueError for any other."""
+    """The format that a file name asks for: "png", "pdf", "svg" or "pgf"; ValueError for any other.
+
+    For .pgf matplotlib asks TeX how wide a text is: ValueError where there is none.
+    """
     kind = Path(path).suffix.lstrip(".").lower()
-    if kind not in ("png", "pdf", "svg"):
-        raise ValueError(f"{os.fspath(path)}: got a picture of unknown kind, expected .png, .pdf or .svg")
+    if kind not in ("png", "pdf", "svg", "pgf"):
+        raise ValueError(
+            f"{os.fspath(path)}: got a picture of unknown kind, expected .png, .pdf, .svg or .pgf"
+        )
+    if kind == "pgf" and not any(map(shutil.which, _TEX)):
+        raise ValueError(
+            f"{os.fspath(path)}: a .pgf needs a TeX ({', '.join(_TEX)}), install one or write .pdf"
+        )
     return kind
 
 
@@ -65,9 +111,27 @@ def own_style(changes: Mapping[str, Any] | None = None) -> Iterator[None]:
             yield
 
 
-def picture(draw: Callable[[], Figure], kind: str) -> bytes:
-    """What ``draw`` draws, as the content of a "png", "pdf" or "svg" file; raises what ``draw`` raises."""
-    with own_style():
+def picture(draw: Callable[[], Figure], kind: str, look: Look = SCREEN) -> bytes:
+    """What ``draw`` draws, as the content of a "png", "pdf", "svg" or "pgf" file; raises what it raises."""
+    changes = {**_FILES, **(_PAPER if look.paper else {})}
+    width = look.width or (_COLUMN if look.paper else None)
+    if kind == "pgf":
+        changes |= {"pgf.texsystem": next(filter(shutil.which, _TEX)), "pgf.rcfonts": False}
+    with own_style(changes):
+        from .drawing import finish, page_of
+
+        with page_of(width):
+            drawn = draw()
+            points = _POINTS if look.paper else None
+            finish(drawn, width=width, points=points, gather=True, raster=kind != "pgf")
         file = io.BytesIO()
-        draw().savefig(file, format=kind, dpi=150)
+        dpi = 300 if look.paper else 150
+        drawn.savefig(file, format=kind, dpi=dpi, metadata=_NO_DATE.get(kind))
+        forget(drawn)
         return file.getvalue()
+
+
+def forget(figure: Figure) -> None:
+    """Close a figure of pyplot's, which lives until then."""
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close(figure)

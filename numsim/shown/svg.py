@@ -5,12 +5,11 @@ from __future__ import annotations
 import html
 import io
 import re
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import Element, fromstring
 
-from .style import own_style
+from .style import forget, own_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,15 +37,14 @@ def inline_svg(draw: Callable[[], Figure], prefix: str, label: str) -> str:
     prefix : of all ids in it, which no other figure of the page may have; label : what it shows, in a
     sentence, for those who do not see it. Raises what ``draw`` raises.
     """
-    from .claim_figures import tidy
+    from .drawing import finish
 
     with own_style({**_STYLE, "svg.hashsalt": prefix}):
         figure = draw()
-        tidy(figure)
+        finish(figure)
         file = io.BytesIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-        if "matplotlib.pyplot" in sys.modules:  # a figure of pyplot's lives until it is closed
-            sys.modules["matplotlib.pyplot"].close(figure)
+        forget(figure)
     root = fromstring(file.getvalue())
     lines = {"fill": "currentColor", "stroke-linejoin": "round", "stroke-linecap": "butt"}
     root.attrib = {"viewBox": root.get("viewBox", ""), "role": "img", "aria-label": label, **lines}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -18,7 +20,16 @@ from ..sweeps.criteria import FittedBoundary, exponent_text
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["counts", "show_sweep", "summary", "write_csv"]
+__all__ = [
+    "counts",
+    "fit_table",
+    "main_variable",
+    "means",
+    "means_table",
+    "show_sweep",
+    "summary",
+    "write_csv",
+]
 
 
 def counts(found: xr.Dataset) -> dict[str, int]:
@@ -96,7 +107,10 @@ def show_sweep(
     """Print what a sweep came to: its boundaries, and how many runs it took."""
     console = console or Console()
     for fit in fitted:
-        _show_fit(fit, console)
+        console.print(fit_table(fit))
+        if text := exponent_text(fit):
+            c = fit.criterion
+            console.print(f"{c.along} ~ ({c.against})^b with b = {text}", highlight=False)
     n = counts(found)
     text = f"{n['runs'] - n['not_run']} of {n['runs']} runs, {computed} of them new"
     for key in ("non_finite", "failed"):
@@ -107,7 +121,8 @@ def show_sweep(
     console.print(f"{text}; {seconds:.1f} s", highlight=False)
 
 
-def _show_fit(fit: FittedBoundary, console: Console) -> None:
+def fit_table(fit: FittedBoundary) -> Table:
+    """The boundary of a criterion: measured with its interval, and theory's, a row a line."""
     c = fit.criterion
     title = c.name + "".join(f", {name} = {value:g}" for name, value in fit.group.items())
     table = Table(title=title, title_justify="left", title_style="bold")
@@ -117,6 +132,45 @@ def _show_fit(fit: FittedBoundary, console: Console) -> None:
         position = b.reason if math.isnan(b.position) else f"{b.position:.4g}"
         theory = [f"{positions[k]:.4g}" for positions in fit.theory.values()]
         table.add_row(f"{line:.4g}", position, f"{b.low:.4g} to {b.high:.4g}", *theory)
-    console.print(table)
-    if text := exponent_text(fit):
-        console.print(f"{c.along} ~ ({c.against})^b with b = {text}", highlight=False)
+    return table
+
+
+def main_variable(found: xr.Dataset) -> str:
+    """What is drawn and tabled of a sweep without criteria."""
+    for name in ("test_error", "top_alignment", "alignment"):
+        if name in found:
+            return name
+    raise ValueError("the sweep measured nothing that can be drawn")
+
+
+def means(values: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Mean over seeds and half of its 95 % interval; NaN where nothing was run, 0 for a single seed."""
+    values = values.where(np.isfinite(values))
+    known = values.count("seed")
+    spread = values.std("seed", ddof=1).where(known > 1, 0.0)
+    return values.mean("seed"), 1.96 * spread / np.sqrt(known)
+
+
+def means_table(found: xr.Dataset) -> Table:
+    """The mean over seeds of every cell that was run, an arm a column."""
+    variable = main_variable(found)
+    axes = [str(dim) for dim in found[variable].dims if dim not in ("arm", "seed")]
+    title = f"{variable.replace('_', ' ')}, mean over {found.sizes['seed']} seeds and its 95 % interval"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    mean, half = means(found[variable])
+    arms = [""]
+    if "arm" in mean.dims:
+        arms = [str(arm) for arm in mean["arm"].values if np.isfinite(mean.sel(arm=arm)).any()]
+    for column in (*axes, *(arm or variable.replace("_", " ") for arm in arms)):
+        table.add_column(column, justify="right")
+    for place in product(*(found[axis].values.tolist() for axis in axes)):
+        at: dict[str, Any] = dict(zip(axes, place, strict=True))
+        cells = [{**at, "arm": arm} if arm else at for arm in arms]
+        if any(np.isfinite(mean.sel(cell)) for cell in cells):
+            shown = (_with_half(mean.sel(cell).item(), half.sel(cell).item()) for cell in cells)
+            table.add_row(*(f"{value:.4g}" for value in place), *shown)
+    return table
+
+
+def _with_half(mean: float, half: float) -> str:
+    return "–" if math.isnan(mean) else f"{mean:.4g} ± {half:.1g}"

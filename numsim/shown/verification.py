@@ -18,7 +18,16 @@ from rich.text import Text
 from .. import __version__
 from ..claims import Claim, Comparison, Evidence, Outcome
 
-__all__ = ["BROKEN", "INCOMPLETE", "document", "exit_code", "live_table", "sentences", "show_verification"]
+__all__ = [
+    "BROKEN",
+    "INCOMPLETE",
+    "claims_table",
+    "document",
+    "exit_code",
+    "live_table",
+    "sentences",
+    "show_verification",
+]
 
 BROKEN, INCOMPLETE = 1, 3
 
@@ -96,7 +105,8 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _table(claims: Sequence[Claim], found: Sequence[Evidence], running: bool = False) -> Table:
+def claims_table(claims: Sequence[Claim], found: Sequence[Evidence], running: bool = False) -> Table:
+    """A row a claim: predicted, measured, verdict, and whether its controls fail as they must."""
     table = Table(title="Claims: predicted against measured", title_justify="left", title_style="bold")
     table.add_column("id", no_wrap=True)
     table.add_column("claim, source", overflow="fold", ratio=1)
@@ -134,7 +144,7 @@ def show_verification(
 ) -> None:
     """Print the table of all claims asked for, and what it comes to."""
     console = console or Console()
-    console.print(_table(claims, found))
+    console.print(claims_table(claims, found))
     console.print(
         "margin: share of the tolerance left in a claim's tightest comparison (1 none used, below 0 missed); "
         "control: the same check on something deliberately wrong, which must fail",
@@ -207,4 +217,4 @@ def live_table(claims: Sequence[Claim]) -> Iterator[Watch]:
             live.update(Text(COMPILING.format(name), "dim"))
 
         with compilation_told_to(say):
-            yield lambda found: live.update(_table(claims, found, running=True))
+            yield lambda found: live.update(claims_table(claims, found, running=True))

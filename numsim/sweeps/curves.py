@@ -168,10 +168,10 @@ def _majorities(n: int, flips: float, balanced: bool) -> Floats:
 
 
 CURVES = {
-    "direct": Curve(_direct, True, "half of all runs learn, S2 (9)"),
-    "finetuned": Curve(_finetuned, True, "half of all runs learn, S5 (9)"),
-    "spectrum": Curve(_spectrum, False, "cos² of the limit, P2 and P6"),
-    "transition": Curve(_transition, True, "transition, P2 (16)"),
-    "alignment": Curve(_alignment, False, "descent in two variables, P5"),
-    "relu": Curve(_relu, False, "K1 (12), small initial filters"),
+    "direct": Curve(_direct, True, "half of all runs learn"),
+    "finetuned": Curve(_finetuned, True, "half of all runs learn"),
+    "spectrum": Curve(_spectrum, False, "alignment of the limit"),
+    "transition": Curve(_transition, True, "phase transition"),
+    "alignment": Curve(_alignment, False, "descent in two variables"),
+    "relu": Curve(_relu, False, "small initial filters"),
 }

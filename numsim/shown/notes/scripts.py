@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["accented", "subscript", "superscript"]
+__all__ = ["SUB", "SUPER", "accented", "subscript", "superscript"]
 
-_SUPER = dict(
+SUPER = dict(
     zip(
         "0123456789+−=()abcdefghijklmnoprstuvwxyzABDEGHIJKLMNOPRTUVWβγδθφχ⊤′″‴*∗",
         "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻᴬᴮᴰᴱᴳᴴᴵᴶᴷᴸᴹᴺᴼᴾᴿᵀᵁⱽᵂᵝᵞᵟᶿᵠᵡᵀ′″‴**",
         strict=True,
     )
 )
-_SUB = dict(
+SUB = dict(
     zip(
         "0123456789+−=()aehijklmnoprstuvxβγρφχ′",
         "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓᵦᵧᵨᵩᵪ′",
@@ -33,8 +33,8 @@ _ACCENTS = {
 
 def superscript(text: str) -> str:
     """xⁿ where all characters can be raised, else ^q or ^(…)."""
-    if all(character in _SUPER for character in text):
-        return "".join(_SUPER[character] for character in text)
+    if all(character in SUPER for character in text):
+        return "".join(SUPER[character] for character in text)
     bracketed = text.startswith("(") and text.find(")") == len(text) - 1
     if len(text) == 1 or bracketed or re.fullmatch(r"[\d.]+", text):
         return f"^{text}"
@@ -44,8 +44,8 @@ def superscript(text: str) -> str:
 def subscript(text: str) -> str:
     """xᵢ where all characters can be lowered, with commas between (xᵢ,ⱼ); else _S, _new or _{…}."""
     parts = text.split(",")
-    if all(all(character in _SUB for character in part) for part in parts):
-        return ",".join("".join(_SUB[character] for character in part) for part in parts)
+    if all(all(character in SUB for character in part) for part in parts):
+        return ",".join("".join(SUB[character] for character in part) for part in parts)
     word = re.fullmatch(r"[^\W\d_₀-₉ₐ-ₜᵢᵣᵤᵥᵦᵧᵨᵩᵪⱼ]+", text) is not None
     return f"_{text}" if len(text) == 1 or word else f"_{{{text}}}"
 
@@ -63,5 +63,5 @@ def accented(text: str, accent: str, *, below: bool = False) -> str:
 
 
 def _without_scripts(text: str) -> str:
-    lowered = set(_SUB.values()) | set(_SUPER.values())
+    lowered = set(SUB.values()) | set(SUPER.values())
     return "".join(character for character in text if character not in lowered)
