@@ -279,11 +279,12 @@ def check(
     sides : whether filters change side; counts : the draw's numbers of samples and flips, not their means.
     """
     wrong = Wrong(factor, power, angle, sides, counts)
-    seeds = list(trials.seeds(40, 400))
+    many = list(trials.seeds(120, 600))
+    seeds = many[: trials.pick(40, 400)]
     inverse = float(np.mean([trained(SETTINGS[0], seed).inverse for seed in seeds]))
     comparisons = [
         *(_errors(setting, seeds, inverse, wrong) for setting in SETTINGS),
-        _left(seeds, sides),
+        _left(many, sides),
         _linear(seeds[: trials.pick(12, 60)]),
     ]
     few = seeds[: trials.pick(12, 100)]
@@ -297,7 +298,7 @@ def check(
             ]
         ),
     }
-    return Outcome(comparisons, len(seeds) * (len(SETTINGS) + 1), data)
+    return Outcome(comparisons, len(seeds) * len(SETTINGS) + len(many), data)
 
 
 def _mean(setting: Setting, seeds: list[int]) -> float:

@@ -87,7 +87,10 @@ def figure(result: Result) -> Figure:
             axes.xaxis.set_major_locator(MaxNLocator(ticks, integer=True))
             _tidy(axes)
     headline(drawn, _headline(result))
-    footer(drawn, {symbol(name)[1:-1]: "signal" for name in _signals(result.experiment)})
+    meanings = {symbol(name)[1:-1]: "signal" for name in _signals(result.experiment)}
+    if result.experiment.data.own:
+        meanings[r"\rho"] = "coefficients of the filters on patches"
+    footer(drawn, meanings)
     return drawn
 
 

@@ -28,8 +28,8 @@ def xor_signal(*, own: float, opposed: float, cosine: float, share: float = 0.5,
     share (P - c min(c P, P')) - other max(0, c P' - P), c = |cos theta|: at equal pulls share P sin^2 theta.
 
     own : P, of the cluster; opposed : P' >= 0, of the cluster of the other label at an acute angle to it;
-    share : of the filters of its label that hold the cluster; other : of those of the other label that hold
-    the opposed one.
+    cosine : cos theta; share : of the filters of its label that hold the cluster; other : of those of the
+    other label that hold the opposed one.
     """
     c = _cosine(cosine)
     opposed = max(opposed, 0.0)
@@ -69,7 +69,8 @@ _STEPS = 200
 def xor_share(*, own: float, mirror: float, opposed: float, opposed_mirror: float, cosine: float) -> float:
     """Expected share of the filters of a cluster's label that hold it: X1 (6), 1/2 at equal pulls.
 
-    Initial filters lie on the positive sides of both signals with probability 1/4 + arcsin(c)/(2 pi).
+    own, mirror, opposed, opposed_mirror : pulls, as of ``xor_side``; cosine : c. Initial filters lie on the
+    positive sides of both signals with probability 1/4 + arcsin(c)/(2 pi).
     """
     both = 0.25 + math.asin(_cosine(cosine)) / (2 * math.pi)
     pulls = {"own": own, "mirror": mirror, "opposed": opposed, "opposed_mirror": opposed_mirror}
