@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import numsim
+from numsim.config.errors import ConfigError
 from numsim.runs.measures import PHYSICS
+from numsim.shown.phase_diagrams import diagram
+from numsim.shown.sweep_tables import means_table
 from numsim.sweeps.grid import Axis, Grid, parse_axes
+from numsim.sweeps.results import load_results
 
 E = numsim.Experiment(data={"snr": 0.5}, pretraining={"samples": 8}, finetuning={"samples": 4})
 
@@ -115,7 +120,7 @@ def test_there_must_be_an_axis(over: Any) -> None:
         (7, [0.1], "the name of a number"),
         ("data", [0.1], "the name of a number"),
         ("data.balanced", [True, False], "the name of a number"),
-        ("pretraining.views", ["fixed"], "the name of a number"),
+        ("data.projected", [True], "the name of a number"),
         ("seed", [1, 2], "seeds to be given by seeds"),
         ("data.snr", [], "not empty"),
         ("data.snr", {}, "geomspace"),
@@ -279,3 +284,41 @@ def test_an_axis_displaces_its_twin(given: str, axis: str) -> None:
     cell = base.replace(Grid(base, parse_axes({axis: [0.2]})).overrides(0))
     part, name = given.split(".")
     assert getattr(getattr(cell, part), name) is None
+
+
+def test_axes_of_words_and_classes(tmp_path: Path) -> None:
+    """Words keep their order, ledgers and files know them, figures and tables name them."""
+    over = {"pretraining.loss": ["spectral", "info_nce"], "data.snr": [0.1, 0.3]}
+    stage: dict[str, Any] = {"samples": 6, "steps": 3}
+    small: dict[str, Any] = {"data.dim": 100, "pretraining": stage, "finetuning": {"max_steps": 3}}
+    found = numsim.sweep(small, over, 2, tmp_path / "out")
+    assert list(found["pretraining.loss"].values) == ["spectral", "info_nce"]
+    at = {"pretraining.loss": "spectral", "data.snr": 0.3, "seed": 1, "arm": "simclr"}
+    alone = numsim.run({**small, "pretraining": {**stage, "loss": "spectral"}, "data.snr": 0.3}, 1)
+    assert float(found["test_loss"].sel(at)) == alone.arms["simclr"].test_loss
+    assert numsim.sweep(small, over, 2, tmp_path / "out").identical(found)
+    saved = load_results(tmp_path / "out" / "results.nc")
+    assert saved is not None
+    assert list(saved["pretraining.loss"].values) == ["spectral", "info_nce"]
+    diagram(saved).canvas.draw()
+    diagram(numsim.sweep(small, {"pretraining.views": ["fresh", "fixed"]}, 1, None)).canvas.draw()
+    table = means_table(saved)
+    assert "spectral" in list(table.columns[0].cells)
+    pairs = parse_axes({"data.classes": [[3, 7], (0, 1)]})[0]
+    assert pairs.values == ("3 7", "0 1")
+
+
+@pytest.mark.parametrize(
+    ("over", "words"),
+    [
+        ({"pretraining.loss": ["simclr"]}, "got 'simclr', expected 'info_nce'"),
+        ({"pretraining.loss": {"linspace": [0, 1, 3]}}, "expected a list"),
+        ({"data.classes": [[3, 3]]}, "two different digits"),
+        ({"pretraining.los": ["a"]}, "nearest: pretraining.loss"),
+    ],
+)
+def test_axes_that_are_no_words(over: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_axes(over)
+    assert len(caught.value.faults) == 1
+    assert words in caught.value.faults[0]

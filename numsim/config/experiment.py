@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from math import isfinite, sqrt
 from sys import float_info
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_origin
 
 import numpy as np
 from pydantic import Field, PlainValidator, ValidationError, model_validator
@@ -390,6 +390,18 @@ def numeric_settings() -> dict[str, type]:
     optional: dict[object, type] = {int: int, float: float, NonNegative | None: float, Positive | None: float}
     optional[PARTS["pretraining"].model_fields["q"].annotation] = float
     return {n: optional[kind] for n, kind in found.items() if kind in optional and n != "seed"}
+
+
+@cache
+def word_settings() -> frozenset[str]:
+    """Dotted names of settings that are words, or a pair of classes, which a sweep can vary, too."""
+    found = {
+        f"{part}.{name}"
+        for part, model in PARTS.items()
+        for name, field in model.model_fields.items()
+        if get_origin(field.annotation) is Literal
+    }
+    return frozenset({*found, "data.classes"})
 
 
 def is_inner_setting(name: str) -> bool:

@@ -187,6 +187,8 @@ def _file(value: object) -> str | None:
 def _classes(value: object) -> tuple[int, int] | None:
     if value is None:
         return None
+    if isinstance(value, str) and re.fullmatch(r"\d \d", value):  # as axes of sweeps have them
+        value = [int(digit) for digit in value.split()]
     digits = [x for x in value if type(x) is int and 0 <= x <= 9] if isinstance(value, list | tuple) else []
     if len(digits) == 2 and isinstance(value, list | tuple) and len(value) == 2 and digits[0] != digits[1]:
         return digits[0], digits[1]

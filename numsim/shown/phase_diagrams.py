@@ -221,7 +221,7 @@ def _edges(values: Floats) -> Floats:
 
 
 def _heat(found: xr.Dataset, e: Experiment, panel: _Panel, axes: Axes) -> Any:
-    x, y = (_shown(found, e, name, found[name].values.astype(float)) for name in (panel.x, panel.y))
+    x, y = (_shown(found, e, name, _places(found, name)) for name in (panel.x, panel.y))
     mean = _mean(found, panel)
     limits: dict[str, Any] = {}
     if panel.variable in _FRACTIONS:
@@ -230,19 +230,41 @@ def _heat(found: xr.Dataset, e: Experiment, panel: _Panel, axes: Axes) -> Any:
         limits = {"vmin": 0.0, "vmax": max(math.log(2), float(np.nanmin(mean, initial=0.0)))}
     axes.set_facecolor(_GROUND)
     across, up = np.argsort(x), np.argsort(y)
-    mesh = axes.pcolormesh(
-        _edges(x[across]), _edges(y[up]), mean[up][:, across], cmap="viridis", rasterized=True, **limits
-    )
+    borders = [
+        _edges(values) if _numeric(found, name) else np.arange(len(values) + 1) - 0.5
+        for name, values in ((panel.x, x[across]), (panel.y, y[up]))
+    ]
+    mesh = axes.pcolormesh(*borders, mean[up][:, across], cmap="viridis", rasterized=True, **limits)
     for values, axis in ((x, axes.xaxis), (y, axes.yaxis)):
         if _logarithmic(values):
             axis.axes.set(**{f"{axis.axis_name}scale": "log"})
             _tick(axis, float(values.max() / values.min()))
+    _name_words(found, panel.x, axes.xaxis)
+    _name_words(found, panel.y, axes.yaxis)
     axes.set_xlabel(_symbol(found, panel.x))
     axes.set_ylabel(_symbol(found, panel.y))
-    at = ", ".join(f"{label(k)} = {number(v)}" for k, v in panel.at.items())
+    at = ", ".join(f"{label(k)} = {v if isinstance(v, str) else number(v)}" for k, v in panel.at.items())
     name = arm_words(panel.arm or "") if panel.fit is None else panel.fit.criterion.name
     axes.set_title(f"{name}\n{at}" if at and name else name or at)
     return mesh
+
+
+def _places(found: xr.Dataset, name: str) -> Floats:
+    """Values of an axis; of words their places."""
+    values = found[name].values
+    return values.astype(float) if _numeric(found, name) else np.arange(len(values), dtype=float)
+
+
+def _numeric(found: xr.Dataset, name: str) -> bool:
+    return found[name].dtype.kind in "iuf"
+
+
+def _name_words(found: xr.Dataset, name: str, axis: Axis) -> None:
+    """Words at their places."""
+    values = found[name].values
+    if not _numeric(found, name):
+        turned = 90 if axis is axis.axes.xaxis and len(values) > 8 else 0
+        axis.set_ticks(np.arange(len(values)), [str(value) for value in values], rotation=turned)
 
 
 def _tick(axis: Axis, span: float) -> None:
@@ -341,7 +363,7 @@ def _curves(found: xr.Dataset, axis: str) -> Figure:
     width = page_width(6.2)
     drawn = Figure(figsize=(width, 0.8 + 0.6 * width), layout="constrained")
     axes = drawn.subplots()
-    x = found[axis].values.astype(float)
+    x = _places(found, axis)
     arms: list[str | None] = [*arms_of(found)] if "arm" in found[variable].dims else [None]
     for arm, style in zip(arms, cycle(ARM_STYLES), strict=False):
         mean, half = (np.asarray(part) for part in means(found[variable].sel({"arm": arm} if arm else {})))
@@ -361,6 +383,7 @@ def _curves(found: xr.Dataset, axis: str) -> Figure:
         )
     if _logarithmic(x):
         axes.set_xscale("log")
+    _name_words(found, axis, axes.xaxis)
     axes.set_xlabel(label(axis))
     axes.set_ylabel(_words(variable))
     if not axes.get_legend_handles_labels()[0]:

@@ -168,7 +168,8 @@ def means_table(found: xr.Dataset) -> Table:
         cells = [{**at, "arm": arm} if arm else at for arm in arms]
         if any(np.isfinite(mean.sel(cell)) for cell in cells):
             shown = (_with_half(mean.sel(cell).item(), half.sel(cell).item()) for cell in cells)
-            table.add_row(*(f"{value:.4g}" for value in place), *shown)
+            words = (value if isinstance(value, str) else f"{value:.4g}" for value in place)
+            table.add_row(*words, *shown)
     return table
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..config.errors import ConfigError, fault
 from ..config.experiment import Experiment, flat_settings
-from ..config.values import merge
+from ..config.values import DISPLACES, merge
 from ..models.checks import show
 from ..runs.folders import LEDGER, RESULT, RESULTS, SWEEP, clear, differences, other_physics, strangers
 from ..runs.measures import MEASURES
@@ -101,5 +101,9 @@ class Owner:
     def _fixed(self, settings: Mapping[str, object], measures: Sequence[str]) -> dict[str, object]:
         """What makes a sweep the same experiment: the settings that its axes do not vary, and measures."""
         varied = {name for axis in self.grid.axes for name in (axis.name, *axis.tied)} | {"seed"}
+        for name in tuple(varied):  # what these displace differs from cell to cell
+            varied |= {*DISPLACES.get(name, ())}
+        if "pretraining.loss" in varied:
+            varied.add("pretraining.temperature")
         fixed = {name: value for name, value in settings.items() if name not in varied}
         return {**fixed, "sweep.measure": sorted(measures)}

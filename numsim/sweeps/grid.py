@@ -20,6 +20,7 @@ from ..config.experiment import (
     flat_settings,
     is_inner_setting,
     numeric_settings,
+    word_settings,
 )
 from ..config.values import TWINS, merge
 from ..descent.losses import LOSSES, loss_named
@@ -32,6 +33,10 @@ _SPACINGS: dict[str, Any] = {"linspace": np.linspace, "geomspace": np.geomspace}
 _MOST = 10**7  # cells of one sweep: beyond that its list alone fills the memory
 
 
+Value = Any
+"""Of an axis: an int, a float, a word, or two classes as "3 7"."""
+
+
 @dataclass(frozen=True)
 class Axis:
     """A setting by dotted name and the different values it takes, in the order given.
@@ -40,10 +45,10 @@ class Axis:
     """
 
     name: str
-    values: tuple[int | float, ...]
-    tied: Mapping[str, tuple[int | float, ...]] = field(default_factory=dict)
+    values: tuple[Value, ...]
+    tied: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
 
-    def at(self, place: int) -> dict[str, int | float]:
+    def at(self, place: int) -> dict[str, Value]:
         """The settings at one of its values."""
         return {self.name: self.values[place]} | {name: values[place] for name, values in self.tied.items()}
 
@@ -69,14 +74,14 @@ class Grid:
         """The axis of this name."""
         return self.axes[[axis.name for axis in self.axes].index(name)]
 
-    def overrides(self, cell: int) -> dict[str, int | float]:
+    def overrides(self, cell: int) -> dict[str, Value]:
         """What sets a cell apart: the value of each axis, and of what is tied to it, by name."""
-        found: dict[str, int | float] = {}
+        found: dict[str, Value] = {}
         for axis, place in zip(self.axes, np.unravel_index(cell, self.shape), strict=True):
             found |= axis.at(int(place))
         return found
 
-    def cells(self) -> Iterator[dict[str, int | float]]:
+    def cells(self) -> Iterator[dict[str, Value]]:
         """The overrides of all cells, in order."""
         return (self.overrides(cell) for cell in range(self.size))
 
@@ -153,7 +158,7 @@ def _axis(where: str, name: str, given: object, faults: list[str]) -> Axis:
     values = _values(where, name, given, faults)
     if len(set(values)) < len(values):
         faults.append(f"{where}: got {show(given)}, expected different values")
-    moving: dict[str, tuple[int | float, ...]] = {}
+    moving: dict[str, tuple[Value, ...]] = {}
     if not isinstance(tied, Mapping):
         faults.append(f"{where}.tied: got {show(tied)}, expected a table of settings, NAME = VALUES")
         tied = {}
@@ -165,11 +170,13 @@ def _axis(where: str, name: str, given: object, faults: list[str]) -> Axis:
     return Axis(name, values, moving)
 
 
-def _values(where: str, name: str, given: object, faults: list[str]) -> tuple[int | float, ...]:
+def _values(where: str, name: str, given: object, faults: list[str]) -> tuple[Value, ...]:
+    if name in word_settings():
+        return _word_values(where, name, given, faults)
     known = numeric_settings()
     inner = is_inner_setting(name)
     if name not in known and not inner:
-        near = f"the name of a number; nearest: {nearest(name, known)}"
+        near = f"the name of a number; nearest: {nearest(name, [*known, *word_settings()])}"
         faults.append(fault(where, show(given), "seeds to be given by seeds" if name == "seed" else near))
         return ()
     whole = known.get(name.split(".", 2)[-1] if inner else name) is int
@@ -183,6 +190,18 @@ def _values(where: str, name: str, given: object, faults: list[str]) -> tuple[in
             faults.append(f"{where}[{position}]: got {show(value)}, expected {wrong}")
         else:
             found.append(checked)
+    return tuple(found)
+
+
+def _word_values(where: str, name: str, given: object, faults: list[str]) -> tuple[Value, ...]:
+    """Words of a setting, or pairs of classes as "3 7"."""
+    found = []
+    for position, value in enumerate(_listed(where, given, faults)):
+        checked, wrong = check_setting(name, value)
+        if wrong or checked is None:
+            faults.append(f"{where}[{position}]: got {show(value)}, expected {wrong or 'a word'}")
+        else:
+            found.append(checked if isinstance(checked, str) else " ".join(map(str, checked)))
     return tuple(found)
 
 

@@ -25,7 +25,7 @@ from .connect import connect
 from .criteria import Criterion, choose
 from .executors import Executor, Unreachable
 from .folder import Owner, prepared
-from .grid import Grid, parse_axes
+from .grid import Grid, Value, parse_axes
 from .ledger import Ledger
 from .results import netcdf
 from .runner import Progress, Runner
@@ -215,9 +215,10 @@ class Study:
         ).assign_coords(tied)
 
 
-def _storable(values: Sequence[int | float]) -> list[int | float]:
+def _storable(values: Sequence[Value]) -> list[Any]:
     """Values of an axis as NetCDF 3 can hold them: whole numbers beyond 32 bits (dim) as exact floats."""
-    return [float(x) for x in values] if max(values) > MOST else list(values)
+    numbers = [x for x in values if not isinstance(x, str)]
+    return [float(x) for x in numbers] if numbers and max(numbers) > MOST else list(values)
 
 
 def sweep(
@@ -240,8 +241,9 @@ def sweep(
     ----------
     experiment : what is varied: an Experiment, the name of a preset, the path of a file, or a mapping of
         settings; its own seed is not used.
-    over : axes, dotted names of numeric settings to a list of values, {"linspace": [first, last, count]} or
-        {"geomspace": ...}; an axis displaces its twin (snr and signal_norm, the two initial scales).
+    over : axes, dotted names of settings that are numbers or words to a list of values, or of numbers to
+        {"linspace": [first, last, count]} or {"geomspace": ...}; data.classes takes a list of pairs. An axis
+        displaces its twin (snr and signal_norm, the two initial scales).
     seeds : the seeds, or a number of them (0, 1, ...).
     out : folder for ledger.sqlite, which keeps every finished cell, and results.nc; None: keep nothing. One
         that holds another experiment is refused; this one with other seeds or axis values goes on.
