@@ -100,8 +100,8 @@ def test_edge_is_the_minimum_of_the_secular_function(c: float) -> None:
     argument, value = numerical_edge(c)
     edge, threshold = spectrum(0.0, c).edge, spectrum(0.0, c).threshold
     assert edge == near(value, rel=tolerances.SOLVED)
-    # At the transition the signal's 2 kappa/(1 - z) meets the edge at z*.
-    assert 2 * threshold / (1 - argument) == near(edge, rel=1e3 * tolerances.SOLVED)
+    # At the transition the signal's 2 kappa/(1 - z) meets the edge at z*, found to the root of round-off.
+    assert 1 - 2 * threshold / edge == near(argument, abs=100 * tolerances.SOLVED)
 
 
 @given(kappa=KAPPAS, c=ASPECTS)
