@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ..models.dictionary import PatchDictionary
 from ._kernels import descent
 from ._kernels import loop as kernels
+from .driver import NON_FINITE, Descent
 from .rules import BatchRows, Rule, label_flips
 
 __all__ = ["GRAM_BYTES", "Loop", "PlainLoop"]
@@ -136,6 +137,12 @@ class Loop:
         if not self._gram:
             return np.empty((len(self._W), 0))
         return self._dictionary.products(self._W)
+
+    def last(self, run: Descent) -> Floats:
+        """The filters (M, D) that a descent has ended in; in coordinates they are at hand."""
+        if self._gram or run.status == NON_FINITE:
+            return run.filters(self._W, *self._dictionary.blocks)
+        return self._form.W
 
     @property
     def initial(self) -> float:

@@ -269,7 +269,7 @@ def pretrain_dictionary(
         span=loop.span,
     )
     run = replace(run, initial=loop.initial)
-    return run.filters(W, *dictionary.blocks), run
+    return loop.last(run), run
 
 
 def alignment(moved: Floats, mu: Floats) -> float:
