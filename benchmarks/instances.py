@@ -35,8 +35,13 @@ def alternative(library: str, stage: str) -> Callable[..., Run]:
     return found
 
 
-def own_pretraining(z: Floats, z_aug: Floats, learning_rate: float, cores: int) -> Own:
-    """numsim's pre-training as (W (M, D), steps) -> last filters, never stopped early."""
+def own_pretraining(
+    z: Floats, z_aug: Floats, learning_rate: float, cores: int, seed: int | None = None, **settings: Any
+) -> Own:
+    """numsim's pre-training as (W (M, D), steps) -> last filters, never stopped early.
+
+    seed : of batches, the same at every call; settings : of ``numsim.pretrain``, further ones.
+    """
     import numsim
 
     def run(W: Floats, steps: int) -> Floats:
@@ -49,13 +54,20 @@ def own_pretraining(z: Floats, z_aug: Floats, learning_rate: float, cores: int) 
             stop_at_linear_end=False,
             record=2,
             threads=cores,
+            rng=None if seed is None else np.random.default_rng(seed),
+            **settings,
         )[0]
 
     return run
 
 
-def own_training(x: Floats, y: Floats, q: float, learning_rate: float, cores: int) -> Own:
-    """numsim's supervised training as (W (2, m, D), steps) -> last filters, never stopped early."""
+def own_training(
+    x: Floats, y: Floats, q: float, learning_rate: float, cores: int, seed: int | None = None, **settings: Any
+) -> Own:
+    """numsim's supervised training as (W (2, m, D), steps) -> last filters, never stopped early.
+
+    seed : of batches and label noise, the same at every call; settings : of ``numsim.train``, further ones.
+    """
     import numsim
 
     def run(W: Floats, steps: int) -> Floats:
@@ -69,6 +81,8 @@ def own_training(x: Floats, y: Floats, q: float, learning_rate: float, cores: in
             target_loss=0.0,
             record=2,
             threads=cores,
+            rng=None if seed is None else np.random.default_rng(seed),
+            **settings,
         )[0]
 
     return run

@@ -6,14 +6,15 @@ As in steps.py: both sides take T steps from the same filters in the same coordi
 from __future__ import annotations
 
 import resource
-from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .harness import Case, Sides
-from .instances import SLOW, Floats, distance, experiment, patches, tolerance
+from .instances import SLOW, Floats, experiment, own_pretraining, own_training, patches
+from .steps import sides
 
 RULES: dict[str, dict[str, Any]] = {
     "gradient descent": {},
@@ -53,23 +54,13 @@ def rule(
     *, name: str, labelled: int, filters: int, against: str, steps: tuple[int, int], cores: int, seed: int
 ) -> Sides:
     """Supervised training by a rule, against JAX, or against numsim's own plain step."""
-    import numsim
     from numsim.descent.rules import epoch_batches, label_flips
 
     e, start, x, y = _instance(labelled, filters, seed)
     q, rate, settings = e.network.q, e.finetuning.learning_rate, RULES[name] if against else SAME[name]
-    fixed = {"q": q, "learning_rate": rate, "target_loss": 0.0, "record": 2, "threads": cores}
-
-    def own(W: Floats, count: int, given: Mapping[str, Any] = settings) -> Floats:
-        rng = np.random.default_rng(_SEED)
-        found: Floats = numsim.train(W, x, y, max_steps=count, rng=rng, **{**fixed, **given})[0]
-        return found
-
-    few = steps[1]
-    expected = own(start, few)
+    own, few = own_training(x, y, q, rate, cores, _SEED, **settings), steps[1]
     if not against:
-        plain = partial(own, start, steps[1], {})
-        return _sides(own, start, steps, partial(_ignoring, plain), plain(), expected)
+        return sides(own, partial(own_training(x, y, q, rate, cores), start), start, steps)
     from .alternatives.jax_laboratory import prepare, supervised
 
     batch_rng, flip_rng = np.random.default_rng(_SEED).spawn(2)
@@ -89,58 +80,22 @@ def rule(
         flips=flips,
         horizon=few if "schedule" in settings else 0,
     )
-    return _sides(own, start, steps, other, other(few), expected)
-
-
-def _ignoring(run: Any, steps: int) -> Floats:
-    found: Floats = run()
-    return found
-
-
-def _sides(
-    own: Any, start: Floats, steps: tuple[int, int], other: Any, end: Floats, expected: Floats
-) -> Sides:
-    few = steps[1]
-    return Sides(
-        partial(own, start, steps[0]),
-        partial(other, few),
-        steps,
-        distance(end, expected, start),
-        tolerance(own, few, start, expected),
-    )
+    return sides(own, other, start, steps)
 
 
 def supervised_loss(
     *, name: str, labelled: int, filters: int, steps: tuple[int, int], cores: int, seed: int
 ) -> Sides:
     """Gradient descent on another supervised loss, or with another activation."""
-    import numsim
-
     from .alternatives.jax_laboratory import prepare, supervised
 
     loss, kind = SUPERVISED[name]
     e, start, x, y = _instance(labelled, filters, seed)
     q, rate = e.network.q, e.finetuning.learning_rate
 
-    def own(W: Floats, count: int) -> Floats:
-        found: Floats = numsim.train(
-            W,
-            x,
-            y,
-            q=q,
-            learning_rate=rate,
-            max_steps=count,
-            target_loss=0.0,
-            record=2,
-            loss=loss,
-            activation=kind,
-            threads=cores,
-        )[0]
-        return found
-
-    few = steps[1]
+    own = own_training(x, y, q, rate, cores, loss=loss, activation=kind)
     other = prepare(supervised(loss, q, kind), start, x, y, learning_rate=rate, rule={})
-    return _sides(own, start, steps, other, other(few), own(start, few))
+    return sides(own, other, start, steps)
 
 
 def contrastive_loss(
@@ -169,24 +124,10 @@ def contrastive_loss(
     if normalised:  # gradients are of order 1/|W|
         rate *= 2 * filters * e.network.init_scale**2 * float(np.mean(np.sum(z**2, axis=-1)))
 
-    def own(W: Floats, count: int) -> Floats:
-        found: Floats = numsim.pretrain(
-            W,
-            z,
-            z_aug,
-            learning_rate=rate,
-            max_steps=count,
-            stop_at_linear_end=False,
-            record=2,
-            threads=cores,
-            **settings,
-        )[0]
-        return found
-
-    few = steps[1]
+    own = own_pretraining(z, z_aug, rate, cores, **settings)
     value = contrastive(loss, normalised, temperature, network, settings.get("q", 1.0))
     other = prepare(value, start, z, z_aug, learning_rate=rate, rule={})
-    return _sides(own, start, steps, other, other(few), own(start, few))
+    return sides(own, other, start, steps)
 
 
 def own_arrays(
@@ -201,8 +142,7 @@ def own_arrays(
     seed: int,
 ) -> Sides:
     """Pre-training in batches on arrays of one's own; facts: peak memory in units of the arrays."""
-    before = _peak()
-    import numsim
+    import numsim  # noqa: F401
     from numsim.descent.rules import epoch_batches
 
     imported = _peak()
@@ -211,39 +151,16 @@ def own_arrays(
     start = 1e-4 * rng.standard_normal((filters, width))
     rate, few = (1e-6 if loss == "info_nce" else 1e-9), steps[1]
 
-    def own(W: Floats, count: int) -> Floats:
-        found: Floats = numsim.pretrain(
-            W,
-            z,
-            z_aug,
-            learning_rate=rate,
-            max_steps=count,
-            loss=loss,
-            batch=batch,
-            stop_at_linear_end=False,
-            record=2,
-            rng=np.random.default_rng(_SEED),
-            threads=cores,
-        )[0]
-        return found
-
-    expected = own(start, few)
-    share = (_peak() - max(imported, before)) / (z.nbytes + z_aug.nbytes)
+    own = own_pretraining(z, z_aug, rate, cores, _SEED, loss=loss, batch=batch)
+    own(start, few)
+    share = (_peak() - imported) / (z.nbytes + z_aug.nbytes)
     from .alternatives.jax_laboratory import contrastive, prepare
 
     normalised = loss == "nt_xent"
     value = contrastive(loss, normalised, 0.5 if normalised else 1.0, False, 1.0)
     batches = epoch_batches(np.random.default_rng(_SEED), samples, batch, few)
     other = prepare(value, start, z, z_aug, learning_rate=rate, rule={}, batches=batches)
-    found = _sides(own, start, steps, other, other(few), expected)
-    return Sides(
-        found.numsim,
-        found.alternative,
-        found.units,
-        found.difference,
-        found.tolerance,
-        {"peak memory / arrays": share},
-    )
+    return replace(sides(own, other, start, steps), facts={"peak memory / arrays": share})
 
 
 def _peak() -> float:

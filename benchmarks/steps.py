@@ -50,7 +50,7 @@ def pretraining(
     own = own_pretraining(z, z_aug, rate, cores)
     stage = "pretraining_as_written" if as_written else "pretraining"
     other = alternative(library, stage)(instance.filters, z, z_aug, learning_rate=rate)
-    return _sides(own, other, instance.filters, steps)
+    return sides(own, other, instance.filters, steps)
 
 
 def training(
@@ -81,10 +81,10 @@ def training(
     rate, q = e.finetuning.learning_rate, e.network.q
     own = own_training(x, y, q, rate, cores)
     other = alternative(library, "training")(start, x, y, q=q, learning_rate=rate)
-    return _sides(own, other, start, steps)
+    return sides(own, other, start, steps)
 
 
-def _sides(own: Own, other: Run, start: Floats, steps: tuple[int, int]) -> Sides:
+def sides(own: Own, other: Run, start: Floats, steps: tuple[int, int]) -> Sides:
     """Compare after the alternative's number of steps; both are warm then."""
     few = steps[1]
     expected = own(start, few)

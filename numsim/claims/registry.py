@@ -21,7 +21,7 @@ from .user_errors import place
 __all__ = ["builtin", "find", "load_claims"]
 
 _GROUPS = "CEPSKXL"
-"""Concentration, exact identities, pre-training, supervised training, ReLU with flips, label noise."""
+"""Concentration, exact identities, pre-training, supervised training, ReLU with flips, XOR, label noise."""
 _CLAIM = re.compile(r"[a-z]\d+_")
 
 

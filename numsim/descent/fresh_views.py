@@ -159,8 +159,8 @@ def pretrain_fresh_views(
 class _Tally:
     """gamma (M, S) and rho (M, n0, N), moved by the rule as the filters are."""
 
-    def __init__(self, table: FreshTable, filters: int, rule: Rule) -> None:
-        self._table, self._rule, self._squares = table, rule, table.squares
+    def __init__(self, table: FreshTable, filters: int, rule: kernels.Rule, slow: bool) -> None:
+        self._table, self._rule, self._slow, self._squares = table, rule, slow, table.squares
         signals, (n, noises) = len(table.mixture.norms), self._squares.shape
         self.gamma, self.rho = np.zeros((filters, signals)), np.zeros((filters, n, noises))
         self._speeds = [np.zeros_like(self.gamma), np.zeros_like(self.rho)]
@@ -177,10 +177,9 @@ class _Tally:
             np.add.at(rho[:, :, v].T, dictionary.owners[owned], part.T)
         moves = pushed @ dictionary.on_signals * self._table.mixture.norms**2, rho * self._squares
         for value, speed, move in zip((self.gamma, self.rho), self._speeds, moves, strict=True):
-            if self._rule.slow:  # (3) and (4) of rules.py
-                speed *= self._rule.momentum
-                speed += move / rate - self._rule.weight_decay * value
-                value += rate * speed
+            if self._slow:
+                flat = (array.reshape(-1) for array in (move / rate, speed, value))
+                kernels.roll(self._rule, rate, 1.0, *flat)
             else:
                 value += move
 
@@ -202,12 +201,6 @@ class _Step:
             rate, rule.momentum, rule.weight_decay, rule.clip_norm, rule.sam_radius, horizon, False
         )
         self.factors = np.array([1.0, 0.0, 0.0])
-
-    def rate(self, step: int) -> float:
-        """eta_t."""
-        if self.rule.horizon:
-            return self.rule.rate * 0.5 * (1.0 + float(np.cos(np.pi * step / self.rule.horizon)))
-        return self.rule.rate
 
     def take(
         self,
@@ -284,7 +277,7 @@ def pretrain_fresh_table(
     rows = BatchRows(batch_rng, n, rule.batch) if rule.batch and batch_rng is not None else None
     horizon = max_steps if rule.schedule == "cosine" else 0
     step_of = _Step(contrast, rule, positive("learning_rate", learning_rate), sigma, horizon, threads)
-    tally = _Tally(table, filters, rule)
+    tally = _Tally(table, filters, step_of.rule, rule.slow)
     epoch = n // rule.batch if rule.batch else 1
     history = _History(int(np.clip(64e6 / (8 * tally.rho.size + 8 * tally.gamma.size), 2, 200)))
     velocity = np.zeros_like(W)
@@ -298,10 +291,11 @@ def pretrain_fresh_table(
             dictionary = table.dictionary(W.shape[1], chosen, network=contrast.network)
             width = dictionary.vectors.shape[1]
             W, velocity = pad(W, width).copy(), pad(velocity, width).copy()
-            before = W.copy(), velocity.copy(), step_of.factors.copy()
+            before, factor = W.copy(), float(step_of.factors[0])
             code, loss_here, moved = step_of.take(dictionary, W, velocity, step, last, threshold)
         else:
-            code, loss_here, before = descent.MAX_STEPS, losses[-1], (W, velocity, step_of.factors)
+            code, loss_here = descent.MAX_STEPS, losses[-1]
+            before, factor = W, float(step_of.factors[0])
         if code != descent.PAUSED:
             status = STATUSES[code]
         mean = rows is not None and step > 0 and due and code != descent.NON_FINITE
@@ -310,18 +304,17 @@ def pretrain_fresh_table(
             W = np.full_like(W, np.nan)
             break
         if status or (due and (step // epoch) % history.stride == 0):
-            here, factor = before[0], float(before[2][0])
-            aligned = alignment(here - pad(start, here.shape[1]), table.signals[0])
-            along = here[:, : table.signals.shape[1]] @ table.signals.T
+            aligned = alignment(before - pad(start, before.shape[1]), table.signals[0])
+            along = before[:, : table.signals.shape[1]] @ table.signals.T
             history.keep(step, loss, tally.gamma.copy(), tally.rho.copy(), aligned, along, factor)
         if status:
-            W = before[0]
+            W = before
             break
         if due:
             losses = []
         losses.append(loss_here)
         history.thin()
-        tally.add(dictionary, moved, step_of.rate(step))
+        tally.add(dictionary, moved, kernels.rate_at(step_of.rule, step))
         W, velocity = _fewer_axes_of_both(W, velocity, base, rule.slow)
         step += 1
         if progress is not None:

@@ -19,7 +19,18 @@ from .descent import GO_ON, MAX_STEPS, NON_FINITE, PAUSED, Limits, Recorder, Sta
 from .losses import increments, reached
 from .supervised import Logistic
 
-__all__ = ["Data", "Draws", "Form", "Rule", "Work", "descend", "descend_on_all", "descend_stack"]
+__all__ = [
+    "Data",
+    "Draws",
+    "Form",
+    "Rule",
+    "Work",
+    "descend",
+    "descend_on_all",
+    "descend_stack",
+    "rate_at",
+    "roll",
+]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -200,7 +211,7 @@ def _perturb(
 
 
 @kernel
-def _roll(rule: Rule, rate: float, scale: float, push: Floats, velocity: Floats, moved: Floats) -> None:
+def roll(rule: Rule, rate: float, scale: float, push: Floats, velocity: Floats, moved: Floats) -> None:
     """velocity <- beta velocity + scale push - lambda moved, moved <- moved + rate velocity; flat arrays."""
     momentum, decay = rule.momentum, rule.decay
     if decay == 0.0:
@@ -252,7 +263,7 @@ def _dot(left: Floats, right: Floats) -> float:
 
 
 @kernel
-def _rate(rule: Rule, step: int) -> float:
+def rate_at(rule: Rule, step: int) -> float:
     """eta_t."""
     if rule.horizon > 0:
         return rule.rate * 0.5 * (1.0 + math.cos(math.pi * step / rule.horizon))
@@ -284,7 +295,7 @@ def _move(state: State, form: Form, work: Work, rule: Rule, rows: Floats, out: F
     """One step by the rule; ``out`` (M, count) = -g on the entries looked at."""
     filters, count = out.shape
     gram = form.gram.size > 0
-    rate = _rate(rule, state.clock[0])
+    rate = rate_at(rule, state.clock[0])
     slow = rule.momentum != 0.0 or rule.decay != 0.0
     moved = state.inner if gram else form.W
     scale = 1.0
@@ -297,7 +308,7 @@ def _move(state: State, form: Form, work: Work, rule: Rule, rows: Floats, out: F
             scale = _scale(rule.clip, _square(form, work, out, push))
         if slow:
             velocity = work.velocity if gram else form.velocity
-            _roll(rule, rate, scale, push.reshape(-1), velocity.reshape(-1), moved.reshape(-1))
+            roll(rule, rate, scale, push.reshape(-1), velocity.reshape(-1), moved.reshape(-1))
         else:
             _add(rate * scale, push.reshape(-1), moved.reshape(-1))
     coefficients = state.coefficients
@@ -311,7 +322,7 @@ def _move(state: State, form: Form, work: Work, rule: Rule, rows: Floats, out: F
             acting = dense.reshape(-1)
         else:
             acting = out.reshape(-1)
-        _roll(rule, rate, scale, acting, work.coefficients.reshape(-1), coefficients.reshape(-1))
+        roll(rule, rate, scale, acting, work.coefficients.reshape(-1), coefficients.reshape(-1))
         _roll_factors(rule, rate, work.factors)
     elif count < coefficients.shape[1]:
         for r in range(filters):
@@ -369,7 +380,7 @@ def descend_on_all(
             return code
         if step >= limits.max_steps:
             return MAX_STEPS
-        rate, scale = _rate(rule, step), 1.0
+        rate, scale = rate_at(rule, step), 1.0
         if rule.radius > 0.0:
             multiply(1.0, out, gram, 0.0, push)
             square = _dot(flat, flat_push)
@@ -381,8 +392,8 @@ def descend_on_all(
             if rule.clip > 0.0:
                 scale = _scale(rule.clip, _dot(flat, flat_push))
         if slow:
-            _roll(rule, rate, scale, flat_push, velocity, flat_inner)
-            _roll(rule, rate, scale, flat, slow_coefficients, coefficients)
+            roll(rule, rate, scale, flat_push, velocity, flat_inner)
+            roll(rule, rate, scale, flat, slow_coefficients, coefficients)
             _roll_factors(rule, rate, factors)
         else:
             rate *= scale
