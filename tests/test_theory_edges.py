@@ -51,6 +51,7 @@ SPEEDS = [[], [0.0], [1.0], [0.0, 1.0], [1e-300, HUGE], [DENORMAL, 1.0]]
 
 GAINS = [0.0, DENORMAL, 1e-150, 1e-3, 0.5, NEXT_TO_ONE, 1.0]
 FLIPS = [0.0, DENORMAL, 1e-9, 1e-3, 0.2, 0.4999999, 0.5]
+MOMENTA = [0.0, 0.5, NEXT_TO_ONE, 1.0]
 EDGES: dict[str, dict[str, list[Any]]] = {
     "label_noise_growth": {
         "learning_rate": [0.0, DENORMAL, 1e-3, HUGE],
@@ -92,6 +93,38 @@ EDGES: dict[str, dict[str, list[Any]]] = {
         "cosine": [-1.0, 0.0, 0.5, 1.0, 1.5],
         "share": [0.0, 0.5, 1.0],
         "other": [0.0, 0.5],
+    },
+    "inertia": {"start": [-1.0, *FROM_ZERO], "pull": FROM_ZERO, "momentum": MOMENTA, "q": POWERS},
+    "momentum_steps": {
+        "level": [1e-3, 1.0, 2.0, HUGE, math.inf],
+        "start": [0.0, DENORMAL, 1e-3, 1.0, HUGE],
+        "pull": [0.0, DENORMAL, 1e-9, 1.0, HUGE],
+        "momentum": MOMENTA,
+        "q": [2.5, 3.0, 50.0],
+    },
+    "crossing_inertia": {"q": [2.0, 2.1, 3.0, 50.0, math.inf]},
+    "cluster_clock": {
+        "signal_start": [0.0, DENORMAL, 1e-3, 1.0, 1e150, HUGE],
+        "of": [0, 1],
+        "strengths": [(1.0, 0.0), (1.0, 0.3), (0.0, 0.0), (1e150, 1e-150)],
+        "counts": [(10, 1), (0, 3), (0, 0)],
+        "snr": [0.0, 1e-150, 1.0],
+        "q": POWERS,
+        "scale": [0.0, DENORMAL, 0.1, HUGE],
+    },
+    "momentum_race": {
+        "signal_starts": [[-1.0], [0.0], [1.0, 0.1], [1e150]],
+        "noise_starts": [[[0.0]], [[0.1], [1.0]]],
+        "strengths": [0.0, 0.3],
+        "filters": [1, 1000],
+        "q": [2.5, 8.0],
+        "signal_norm": [0.0, 1.0, HUGE],
+        "noise_norm": [0.0, 1.0],
+        "learning_rate": [0.0, 0.1, HUGE],
+        "momentum": [0.0, NEXT_TO_ONE],
+        "output_scale": [1.0],
+        "loss": [0.5, 0.01],
+        "max_steps": [0, 20],
     },
     "stationary_mean": {"function": [np.ones_like, np.log], "gain": GAINS, "flip_probability": FLIPS},
     "after_clock": {
@@ -268,7 +301,7 @@ EDGES: dict[str, dict[str, list[Any]]] = {
     "noise_norm_dimension_bound": {"samples": COUNTS, "delta": PROBABILITIES},
     "noise_norm_failure": {"dim": DIMS, "samples": COUNTS, "projected": [True, False]},
     "noise_norm_interval": {"dim": DIMS, "sigma_p": FROM_ZERO},
-    "noise_output_tail": {"values": MARGINS, "filters": COUNTS, "q": [1.0, *POWERS]},
+    "noise_output_tail": {"values": MARGINS, "filters": COUNTS, "q": [1.0, *POWERS], "odd": [False, True]},
     "noise_overlap_bound": {
         "filters": COUNTS,
         "samples": COUNTS,

@@ -20,8 +20,9 @@ from .user_errors import place
 
 __all__ = ["builtin", "find", "load_claims"]
 
-_GROUPS = "CEPSKXL"
-"""Concentration, exact identities, pre-training, supervised training, ReLU with flips, XOR, label noise."""
+_GROUPS = "CEPSKXLM"
+"""Concentration, exact identities, pre-training, supervised training, ReLU with flips, XOR, label noise,
+momentum."""
 _CLAIM = re.compile(r"[a-z]\d+_")
 
 

@@ -12,6 +12,7 @@ concentration  norms, cross terms and initial filters: bounds and laws (C1, C2)
 relu         memorisation and test error of ReLU filters (K1, K2)
 labels       counting of labels and signs (C3, P4)
 label_noise  stationary margins under label noise, and what the signal grows by meanwhile (L1)
+momentum     races with a velocity, and clusters of unequal strength (M1)
 xor          which filters hold a cluster of XOR data, and how much of its signal (X1)
 limits       losses at filters near zero and of signal alone (E5)
 defaults     step sizes and initial scale derived from the above
@@ -72,6 +73,14 @@ from .linearisation import (
     softmax_response,
 )
 from .memorisation import Memorisation, collective_descent, collective_scale, memorised_alignment
+from .momentum import (
+    MomentumRace,
+    cluster_clock,
+    crossing_inertia,
+    inertia,
+    momentum_race,
+    momentum_steps,
+)
 from .outcome import (
     Fit,
     after_clock,
@@ -125,6 +134,7 @@ __all__ = [
     "Fit",
     "Memorisation",
     "Mode",
+    "MomentumRace",
     "Race",
     "Spectrum",
     "after_clock",
@@ -135,6 +145,7 @@ __all__ = [
     "balance_samples",
     "balance_samples_bound",
     "bounded_noise_probability",
+    "cluster_clock",
     "coefficient_balance",
     "coefficient_growth",
     "collective_descent",
@@ -145,6 +156,7 @@ __all__ = [
     "cross_term_bound",
     "cross_term_quantile",
     "cross_term_tail",
+    "crossing_inertia",
     "delayed_signal_time",
     "derivative_bound",
     "derivative_ratio",
@@ -160,6 +172,7 @@ __all__ = [
     "fresh_view_spectrum",
     "handover_ratio",
     "imbalanced_spectrum",
+    "inertia",
     "initial_perturbation",
     "initialisation_probability",
     "inverse_active",
@@ -182,6 +195,8 @@ __all__ = [
     "memorised_loss",
     "memorised_margin",
     "memorised_test_loss",
+    "momentum_race",
+    "momentum_steps",
     "noise_norm_dimension",
     "noise_norm_dimension_bound",
     "noise_norm_failure",

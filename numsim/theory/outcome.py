@@ -35,7 +35,8 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 
 _POINTS = 300
-_NODES = 300
+_NODES = 500
+_TIMES = 600
 _TINY = 1e-300
 
 
@@ -247,39 +248,48 @@ def memorised_test_loss(signals: npt.ArrayLike, noise_size: float, filters: int,
 
 
 @closed_form
-def noisy_test_error(signals: npt.ArrayLike, noise_size: float, filters: int, q: float) -> float:
+def noisy_test_error(
+    signals: npt.ArrayLike, noise_size: float, filters: int, q: float, *, odd: bool = False
+) -> float:
     """Test error where filters hold none of the fresh noise, (1/2) sum_j P(N > S_j): S2 (15), S3 (7).
 
-    signals, noise_size, filters, q : as for ``memorised_test_loss``. 1/2 less the noise's density times
-    the signal if that is small.
+    signals, noise_size, filters, q : as for ``memorised_test_loss``; odd : of the activation sign(z) |z|^q.
+    1/2 less the noise's density times the signal if that is small.
     """
     margins = np.asarray(signals, dtype=np.float64)
     values = np.where(margins == 0, 0.0, margins / noise_size)  # also where there is no noise
-    return float(np.mean(noise_output_tail(values, filters, q)))
+    return float(np.mean(noise_output_tail(values, filters, q, odd=odd)))
 
 
 @closed_form
-def noise_output_tail(values: npt.ArrayLike, filters: int, q: float) -> Floats:
+def noise_output_tail(values: npt.ArrayLike, filters: int, q: float, *, odd: bool = False) -> Floats:
     """P(D > x), D = sum of max(0, g_r)^q over m Gaussians less that over m others: S2 (16).
 
     By inversion of the characteristic function |phi|^(2m), phi = E exp(i t max(0, g)^q), |phi| -> 1/2:
         P(D > x) = 1/2 - (1/pi) int_0^inf sin(t x)/t (|phi|^(2m) - 4^(-m)) dt - sign(x) 4^(-m)/2;
-    4^(-m) is the atom at 0, all filters silent. Beyond 12 standard deviations of D, where the nodes do not
-    resolve sin(t x), one filter alone is that large: m Phi(-x^(1/q)), below 1e-6.
-    values : x, any shape; filters : m; q : power.
+    4^(-m) is the atom at 0, all filters silent. To 3e-4, 2e-3 for m = 1 (where |phi| falls slowly). Beyond 12
+    standard deviations of D one filter alone is that large: m Phi(-x^(1/q)), below 1e-6.
+    values : x, any shape; filters : m; q : power. odd : D is the sum of sign(g) |g|^q over all 2m Gaussians,
+    phi = E cos(t |g|^q) -> 0, M1 (12): no atom, and 2m filters that may be large.
     """
-    from scipy.special import ndtr
+    from scipy.special import ndtr, sici
 
-    times, weights, transform = _transform(filters, float(q))
+    times, transform = _transform(filters, float(q), odd)
     x = np.asarray(values, dtype=np.float64)
-    far = np.abs(x) > _FAR * _deviation(filters, q)
-    near = np.where(far, 0.0, x)
-    smooth = np.sin(near[..., None] * times) / times @ (weights * transform) / math.pi
-    rare = np.minimum(0.5, filters * ndtr(-(np.abs(x) ** (1 / q))))
+    far = np.abs(x) > _FAR * _deviation(filters, q, odd)
+    near = np.where(far | (x == 0), 1.0, x)[..., None]
+    # Linear between nodes, h = alpha + beta t: int h sin(t x)/t dt = alpha Si(t x) - beta cos(t x)/x.
+    slope = np.diff(transform) / np.diff(times)
+    level = transform[:-1] - slope * times[:-1]
+    sine = sici(near * times)[0]
+    parts = np.diff(sine) @ level - (np.diff(np.cos(near * times)) @ slope) / near[..., 0]
+    smooth = np.where(x == 0, 0.0, (sine[..., 0] * transform[0] + parts) / math.pi)
+    rare = np.minimum(0.5, (1 + odd) * filters * ndtr(-(np.abs(x) ** (1 / q))))
+    silent = 0.0 if odd else 4.0**-filters
     tail: Floats = np.where(
         far,
         np.where(x > 0, rare, 1 - rare),
-        0.5 - smooth - np.sign(x) * 4.0**-filters / 2,
+        0.5 - smooth - np.sign(x) * silent / 2,
     )
     return np.clip(tail, 0.0, 1.0)
 
@@ -287,9 +297,10 @@ def noise_output_tail(values: npt.ArrayLike, filters: int, q: float) -> Floats:
 _FAR = 12.0
 
 
-def _deviation(filters: int, q: float) -> float:
-    """Standard deviation of D, S2 (16)."""
-    return math.sqrt(2 * filters * (_moment(2 * q) - _moment(q) ** 2))
+def _deviation(filters: int, q: float, odd: bool) -> float:
+    """Standard deviation of D, S2 (16) and M1 (12)."""
+    square = 2 * _moment(2 * q) if odd else _moment(2 * q) - _moment(q) ** 2
+    return math.sqrt(2 * filters * square)
 
 
 @lru_cache(maxsize=1)
@@ -300,14 +311,15 @@ def _legendre() -> tuple[Floats, Floats]:
 
 
 @lru_cache(maxsize=32)
-def _transform(filters: int, q: float) -> tuple[Floats, Floats, Floats]:
-    """Nodes t, weights and |phi|^(2m) - 4^(-m), to where that is negligible."""
+def _transform(filters: int, q: float, odd: bool) -> tuple[Floats, Floats]:
+    """Nodes t and |phi|^(2m) less its limit, to where that is negligible."""
     nodes, weights = _legendre()
     g, mass = 4 * (nodes + 1), 4 * weights
     mass = mass * np.exp(-(g**2) / 2) / math.sqrt(2 * math.pi)
-    size = _deviation(filters, q)
-    log_t, step = np.linspace(math.log(1e-4 / size), math.log(20.0), 500, retstep=True)
-    times = np.exp(log_t)
+    size = _deviation(filters, q, odd)
+    times = np.geomspace(1e-4 / size, 20.0, _TIMES)
     phase = np.multiply.outer(times, g**q)
+    if odd:
+        return times, (2 * (np.cos(phase) @ mass)) ** (2 * filters)
     square = (0.5 + np.cos(phase) @ mass) ** 2 + (np.sin(phase) @ mass) ** 2
-    return times, step * times, square**filters - 4.0**-filters
+    return times, square**filters - 4.0**-filters
