@@ -20,9 +20,9 @@ from .user_errors import place
 
 __all__ = ["builtin", "find", "load_claims"]
 
-_GROUPS = "CEPSKXLM"
+_GROUPS = "CEPSKXLMA"
 """Concentration, exact identities, pre-training, supervised training, ReLU with flips, XOR, label noise,
-momentum."""
+momentum, sharpness."""
 _CLAIM = re.compile(r"[a-z]\d+_")
 
 

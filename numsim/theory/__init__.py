@@ -13,6 +13,7 @@ relu         memorisation and test error of ReLU filters (K1, K2)
 labels       counting of labels and signs (C3, P4)
 label_noise  stationary margins under label noise, and what the signal grows by meanwhile (L1)
 momentum     races with a velocity, and clusters of unequal strength (M1)
+sharpness    what SAM switches off, and patches of noise (A1)
 xor          which filters hold a cluster of XOR data, and how much of its signal (X1)
 limits       losses at filters near zero and of signal alone (E5)
 defaults     step sizes and initial scale derived from the above
@@ -108,6 +109,7 @@ from .relu import (
     relu_signal,
     relu_test_error,
 )
+from .sharpness import patch_signal, patch_test_error, sam_share, sam_shift, signal_margin
 from .spectrum import (
     Spectrum,
     augmentation_worth,
@@ -207,15 +209,20 @@ __all__ = [
     "noisy_test_error",
     "outcome_ratio",
     "overlap_missed",
+    "patch_signal",
+    "patch_test_error",
     "power_unit",
     "race",
     "relu_mean_error",
     "relu_signal",
     "relu_test_error",
+    "sam_share",
+    "sam_shift",
     "saturation",
     "signal_loss",
     "signal_loss_expansion",
     "signal_loss_slope",
+    "signal_margin",
     "signal_overlap_bound",
     "small_filter_loss",
     "softmax_response",

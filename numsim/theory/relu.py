@@ -115,25 +115,25 @@ def memorisation_steps(target_loss: float, speed: npt.ArrayLike) -> float:
 
 
 @closed_form
-def inverse_active(filters: int, *, kicked: bool = False) -> float:
+def inverse_active(filters: int, *, kicked: bool = False, share: float = 0.5) -> float:
     """beta = E[m/k], k > 0 the active ones of a sample's m filters: K1 (8), and after a kick K2 (8).
 
-    k ~ Binomial(m, alpha) with alpha = 1/2 where the initial filters decide who is active, and with alpha
-    uniform on (1/2, 1) where they are so small that the first step decides: 2 and 2 log 2 for many filters,
-    with a relative correction (1/m) E[(1 - alpha)/alpha^2] / E[1/alpha]. A sample with k = 0, of probability
-    2^(-m), is never memorised.
-    filters : m; kicked : whether the first step decides.
+    k ~ Binomial(m, alpha) with alpha = ``share`` where the initial filters decide who is active, and with
+    alpha uniform on (1/2, 1) where they are so small that the first step decides: 1/share (2) and 2 log 2 for
+    many filters, with a relative correction (1/m) E[(1 - alpha)/alpha^2] / E[1/alpha]. A sample with k = 0,
+    of probability (1 - share)^m, is never memorised.
+    filters : m; kicked : whether the first step decides; share : 1/2 but for SAM, A1 (4).
     """
     from scipy.special import gammaln
 
     k = np.arange(1, filters + 1)
     count = gammaln(filters + 1) - gammaln(k + 1) - gammaln(filters - k + 1)
-    alpha, weights = np.array([0.5]), np.array([1.0])
+    alpha, weights = np.array([share]), np.array([1.0])
     if kicked:
         nodes, weights = np.polynomial.legendre.leggauss(40)
         alpha = 0.75 + nodes / 4
-    share = np.exp(count + np.outer(np.log(alpha), k) + np.outer(np.log1p(-alpha), filters - k))
-    return float(weights @ (share @ (filters / k)) / np.sum(weights @ share))
+    chance = np.exp(count + np.outer(np.log(alpha), k) + np.outer(np.log1p(-alpha), filters - k))
+    return float(weights @ (chance @ (filters / k)) / np.sum(weights @ chance))
 
 
 @closed_form
