@@ -59,6 +59,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "noisy_test_error": {"odd": False},
     "outcome_ratio": {"flipped": ()},
     "xor_signal": {"share": 0.5, "other": 0.5},
+    "signal_race": {"momentum": 0.0},
     "patch_signal": {"copies": False},
     "patch_test_error": {"patches": 2, "copies": False, "flip_probability": 0.0, "initial": 0.0},
     "sam_shift": {"patches": 2, "copies": False},

@@ -289,6 +289,8 @@ def _slopes(seeds: list[int], wrong: Wrong) -> list[Comparison]:
     return found
 
 
+_FLIPPED = 7
+"""Flipped samples of a class's 20, at most: one with ten or more is learned the other way, 3 in 1000."""
 _OFF = (4.0, 2.5)
 """|mu| of the runs in which SAM learns no noise."""
 
@@ -305,18 +307,16 @@ def _off(seeds: list[int], wrong: Wrong) -> list[Comparison]:
     found = []
     for norm in _OFF:
         s = _switched_off(norm)
-        runs = [trained(s, seed) for seed in seeds]
+        runs = [run for run in (trained(s, seed) for seed in seeds) if (run.counts[:, 1] <= _FLIPPED).all()]
         name = f"|mu| = {norm:g} at d = {s.dim:g}, delta = {s.shift:g} nu"
         found.append(equals(f"test error, {name}", s.flips, [run.error for run in runs], order=0.02))
         rate = _RATE * s.samples / s.dim * norm**2 / 2  # eta |mu|^2 n_j/(n m)
         expected, margins = [], []
         for run in runs:
             for margin, (kept, flipped) in zip(run.margins, run.counts, strict=True):
-                share = flipped / (kept + flipped)
-                if share < 0.5:
-                    own = share if wrong.rest else 0.0
-                    expected.append(signal_margin(s.steps, rate=rate, flipped=own))
-                    margins.append(margin)
+                share = flipped / (kept + flipped) if wrong.rest else 0.0
+                expected.append(signal_margin(s.steps, rate=rate, flipped=share))
+                margins.append(margin)
         mean = float(np.mean(expected))
         draws = np.array(margins) - expected + mean
         found.append(equals(f"margin of the signals, {name}", mean, draws, order=0.03))

@@ -183,7 +183,7 @@ def _weak_losses(s: Setting, seeds: tuple[int, ...], wrong: Wrong) -> tuple[list
         measured = np.array([run.ends[beta][3] for run in runs])
         mean = float(expected.mean())
         name = f"test loss of the weak clusters, strength {s.ratio:g}, beta = {beta:g}"
-        found.append(equals(name, mean, measured - expected + mean, order=0.01))
+        found.append(equals(name, mean, measured - expected + mean, order=0.01, resolution=0.5))
         deviation = float(measured.std(ddof=1)) / math.sqrt(len(runs))
         rows.append([s.ratio, beta, mean, float(measured.mean()), deviation])
     return found, np.array(rows)
@@ -235,7 +235,7 @@ def _taken(beta: float, strength: float, seed: int, inertial: bool) -> float | N
     along = _own(instance.filters[instance.order].reshape(2, m, -1)) @ instance.mu
     leading = np.unravel_index(along.argmax(), along.shape)
     start = float(along[leading])
-    if start <= 0:
+    if start < np.abs(along).max() / 2:  # a larger one on the wrong side may cross, and be first: M1 (6)
         return None
     # Every sample pulls: k = eta s q |mu|^2/(2m), and Lambda = k a_0^(q-2) (1 + beta)/(2 (1 - beta)^2).
     pull = strength * 2 * (1 - beta) ** 2 / (1 + beta) / start ** (_Q - 2)
@@ -268,14 +268,14 @@ def _races(seeds: tuple[int, ...], wrong: Wrong) -> list[Comparison]:
     return found
 
 
-def _race_points(seed: int) -> Floats:
-    """Lambda, and measured steps times 1 - beta, of the races of one draw."""
+def _race_points(seeds: tuple[int, ...]) -> Floats:
+    """Lambda, and steps times 1 - beta, of the first draw's races."""
     rows = []
     for beta, strength in _RACES:
         pull = strength * 2 * (1 - beta) ** 2 / (1 + beta)
         steps = momentum_steps(_RISE, start=1.0, pull=pull, momentum=beta, q=_Q)
-        ratio = _taken(beta, strength, seed, True)
-        rows.append((strength, steps / ratio * (1 - beta) if ratio else math.nan))
+        ratio = next((r for seed in seeds if (r := _taken(beta, strength, seed, True)) is not None), math.nan)
+        rows.append((strength, steps * ratio * (1 - beta)))
     return np.array(rows)
 
 
@@ -350,7 +350,7 @@ def check(
         own, row = _weak_losses(s, seeds, wrong)
         comparisons += own
         rows.append(row)
-    comparisons += _races(seeds[: trials.pick(4, 20)], wrong)
+    comparisons += _races(seeds[: trials.pick(6, 30)], wrong)
     resolved = 2 * _WIDTH / (_MANY - 1)
     name = "smallest Lambda that crosses 0 over M1 (6)"
     comparisons.append(equals(name, 1.0, _crossing(), order=2 * resolved))
@@ -361,7 +361,7 @@ def check(
         "signal": np.stack([run.signal for run in first]),
         "noise": np.stack([run.noise for run in first]),
         "weak": np.stack([run.weak for run in first]),
-        "races": _race_points(seeds[0]),
+        "races": _race_points(seeds),
     }
     return Outcome(comparisons, len(seeds) * len(_SETTINGS) + len(more), data)
 

@@ -20,9 +20,9 @@ from .user_errors import place
 
 __all__ = ["builtin", "find", "load_claims"]
 
-_GROUPS = "CEPSKXLMA"
+_GROUPS = "CEPSKXLMAR"
 """Concentration, exact identities, pre-training, supervised training, ReLU with flips, XOR, label noise,
-momentum, sharpness."""
+momentum, sharpness, spurious features."""
 _CLAIM = re.compile(r"[a-z]\d+_")
 
 

@@ -14,6 +14,7 @@ labels       counting of labels and signs (C3, P4)
 label_noise  stationary margins under label noise, and what the signal grows by meanwhile (L1)
 momentum     races with a velocity, and clusters of unequal strength (M1)
 sharpness    what SAM switches off, and patches of noise (A1)
+spurious     core and spurious signals, who is learned when (R1)
 xor          which filters hold a cluster of XOR data, and how much of its signal (X1)
 limits       losses at filters near zero and of signal alone (E5)
 defaults     step sizes and initial scale derived from the above
@@ -121,6 +122,7 @@ from .spectrum import (
     power_unit,
     spectrum,
 )
+from .spurious import SpuriousTimes, critical_core, signal_race, spurious_plateau, spurious_times
 from .success import (
     bounded_noise_probability,
     critical_strength,
@@ -139,6 +141,7 @@ __all__ = [
     "MomentumRace",
     "Race",
     "Spectrum",
+    "SpuriousTimes",
     "after_clock",
     "along_test_error",
     "augmentation_worth",
@@ -153,6 +156,7 @@ __all__ = [
     "collective_descent",
     "collective_scale",
     "conditions",
+    "critical_core",
     "critical_ratio",
     "critical_strength",
     "cross_term_bound",
@@ -224,10 +228,13 @@ __all__ = [
     "signal_loss_slope",
     "signal_margin",
     "signal_overlap_bound",
+    "signal_race",
     "small_filter_loss",
     "softmax_response",
     "spectrum",
     "split_probability",
+    "spurious_plateau",
+    "spurious_times",
     "stationary_mean",
     "steps_to_reach",
     "success_probability",
