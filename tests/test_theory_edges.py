@@ -53,6 +53,9 @@ GAINS = [0.0, DENORMAL, 1e-150, 1e-3, 0.5, NEXT_TO_ONE, 1.0]
 FLIPS = [0.0, DENORMAL, 1e-9, 1e-3, 0.2, 0.4999999, 0.5]
 MOMENTA = [0.0, 0.5, NEXT_TO_ONE, 1.0]
 EDGES: dict[str, dict[str, list[Any]]] = {
+    "fresh_kept_spectrum": {"kappa": KAPPAS, "overlap": OVERLAPS, "kept": OVERLAPS},
+    "kept_for_overlap": {"overlap": OVERLAPS, "kappa": [*KAPPAS, math.inf]},
+    "kept_spectrum": {"kappa": KAPPAS, "aspect": ASPECTS, "overlap": OVERLAPS, "kept": OVERLAPS},
     "label_noise_growth": {
         "learning_rate": [0.0, DENORMAL, 1e-3, HUGE],
         "samples": [1, 1000],

@@ -34,7 +34,9 @@ def builtin() -> dict[str, Claim]:
     claims = [
         _claims(importlib.import_module(name)) for name in modules if _CLAIM.match(name.rpartition(".")[2])
     ]
-    ordered = sorted((c for found in claims for c in found), key=lambda c: (_GROUPS.find(c.id[0]), c.id))
+    ordered = sorted(
+        (c for found in claims for c in found), key=lambda c: (_GROUPS.find(c.id[0]), int(c.id[1:]))
+    )
     return {claim.id: claim for claim in ordered}
 
 

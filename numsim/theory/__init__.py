@@ -1,6 +1,7 @@
 """Closed forms only: what theory predicts, computed without any simulation.
 
 spectrum     eigenvalues and alignment of the power matrix (P2, P6)
+lossy_views  the same where views lose their signal (P9)
 handover     growth, length of the linear stage and signal-to-noise ratio at its end (P3)
 linearisation  exact modes of the power matrix, and what the softmax adds to it (P1, P3)
 memorisation  beyond the linear stage in two variables, and a third (P5)
@@ -74,6 +75,7 @@ from .linearisation import (
     linear_modes,
     softmax_response,
 )
+from .lossy_views import fresh_kept_spectrum, kept_for_overlap, kept_spectrum
 from .memorisation import Memorisation, collective_descent, collective_scale, memorised_alignment
 from .momentum import (
     MomentumRace,
@@ -175,6 +177,7 @@ __all__ = [
     "finite_edge",
     "flipped_loss",
     "fresh_handover_ratio",
+    "fresh_kept_spectrum",
     "fresh_view_spectrum",
     "handover_ratio",
     "imbalanced_spectrum",
@@ -182,6 +185,8 @@ __all__ = [
     "initial_perturbation",
     "initialisation_probability",
     "inverse_active",
+    "kept_for_overlap",
+    "kept_spectrum",
     "label_noise_growth",
     "label_noise_pull",
     "label_noise_pull_expansion",
