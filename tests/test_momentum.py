@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,7 +93,7 @@ def test_clocks_of_clusters_against_quadrature(of: int) -> None:
             n * c**q * math.exp(min(g - logs[of], 700))
             for n, c, g in zip(counts, strengths, logs, strict=True)
         )
-        return (q - 2) * a ** (2 - q) / (snr**2 * pull)
+        return float((q - 2) * a ** (2 - q) / (snr**2 * pull))
 
     exact = sum(quad(clock, low, low + 1, epsrel=1e-11)[0] for low in range(40))
     found = cluster_clock(start, of=of, strengths=strengths, counts=counts, snr=snr, q=q, scale=scale)
@@ -107,7 +108,7 @@ def test_the_race_of_leading_activations_is_training_on_orthogonal_patches() -> 
     x = np.zeros((n, 2, n + 1))
     x[:, 0, 0] = y * c * 0.8
     x[np.arange(n), 1, np.arange(n) + 1] = 1.5
-    rule = {"learning_rate": 0.05, "momentum": 0.95}
+    rule: dict[str, Any] = {"learning_rate": 0.05, "momentum": 0.95}
     _, descent = numsim.train(W, x, y, q=q, activation="power", max_steps=10_000, target_loss=0.05, **rule)
     u = W * np.array([1.0, -1.0])[:, None, None]
     signal = np.sort(0.8 * u[..., 0].ravel())

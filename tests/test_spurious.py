@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import numsim
 from numsim.theory import critical_core, signal_race, spurious_plateau, spurious_times
 
-LAW = {"q": 3.0, "learning_rate": 0.1, "scale": 1.0}
+LAW: dict[str, Any] = {"q": 3.0, "learning_rate": 0.1, "scale": 1.0}
 
 
 def test_the_race_is_training_without_noise() -> None:
@@ -19,13 +20,18 @@ def test_the_race_is_training_without_noise() -> None:
     p, c = 0.25, 0.6
     x = np.array([[[c * y, 0.0], [0.0, a * y]] for y in (1, -1) for a in (1, 1, 1, -1)])
     y = np.repeat([1.0, -1.0], 4)
-    rule = {"learning_rate": 0.1, "momentum": 0.5}
+    rule: dict[str, Any] = {"learning_rate": 0.1, "momentum": 0.5}
     trained, _ = numsim.train(
         W, x, y, q=3.0, activation="power", output_scale=5.0, max_steps=400, target_loss=0.0, **rule
     )
     sign = np.array([1.0, -1.0])[:, None, None]
     first, last = ((sign * w).reshape(-1, 2).T for w in (W, trained))
-    law = {"coefficients": [[c, 1.0], [c, -1.0]], "weights": [1 - p, p], "q": 3.0, "scale": 1.0}
+    law: dict[str, Any] = {
+        "coefficients": [[c, 1.0], [c, -1.0]],
+        "weights": [1 - p, p],
+        "q": 3.0,
+        "scale": 1.0,
+    }
     np.testing.assert_allclose(signal_race(first, steps=400, **law, **rule), last, rtol=1e-9, atol=1e-12)
 
 
@@ -35,7 +41,7 @@ def test_times_are_those_of_the_race(p: float, core: float) -> None:
     times = spurious_times(
         core_start=start, spurious_start=start, core=core, spurious=1.0, disagreement=p, **LAW
     )
-    law = {"coefficients": [[core, 1.0], [core, -1.0]], "weights": [1 - p, p], **LAW}
+    law: dict[str, Any] = {"coefficients": [[core, 1.0], [core, -1.0]], "weights": [1 - p, p], **LAW}
     early, late = (
         signal_race([[start], [start]], steps=round(share * times.core), **law) for share in (0.95, 1.05)
     )
@@ -45,7 +51,13 @@ def test_times_are_those_of_the_race(p: float, core: float) -> None:
 
 
 def test_the_critical_strength_is_where_the_time_is_up() -> None:
-    starts = {"core_start": 0.01, "spurious_start": 0.02, "spurious": 1.0, "disagreement": 0.1, **LAW}
+    starts: dict[str, Any] = {
+        "core_start": 0.01,
+        "spurious_start": 0.02,
+        "spurious": 1.0,
+        "disagreement": 0.1,
+        **LAW,
+    }
     strength = critical_core(5000, **starts)
     assert spurious_times(core=strength, **starts).core == pytest.approx(5000)
     assert critical_core(10_000, **starts) < strength

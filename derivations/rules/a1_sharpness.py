@@ -62,7 +62,7 @@ class Setting(NamedTuple):
     @property
     def signal_norm(self) -> float:
         """|mu| at sigma_p = 1."""
-        return (self.strength * self.dim / self.samples) ** 0.25
+        return math.sqrt(math.sqrt(self.strength * self.dim / self.samples))
 
     @property
     def radius(self) -> float:

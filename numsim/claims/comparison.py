@@ -7,7 +7,7 @@ is held to a level that makes a whole suite trustworthy:
     CLAIMS_AT_MOST = 40    shared equally by as many claims (Bonferroni: no independence is needed),
     LEVEL = 2.5e-5         and inside a claim by its k random comparisons, LEVEL / k each.
 
-With the 23 claims of this package the bound is 23 * 2.5e-5 = 5.8e-4 a suite. Comparisons without randomness
+With the 28 claims of this package the bound is 28 * 2.5e-5 = 7e-4 a suite. Comparisons without randomness
 (an identity to round-off) cannot fail by chance and take no share. The levels are exact for probability
 statements (binomial) and laws (Kolmogorov-Smirnov); for means they are those of Student's t, exact for
 Gaussian draws.
