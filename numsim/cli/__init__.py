@@ -1,6 +1,7 @@
 """The commands. Each imports what it needs when it runs, so that ``numsim --help`` is immediate.
 
-running      run, export; sweeping: sweep; plotting: plot; verifying: verify, explain
+running      run, export; sweeping: sweep; plotting: plot; verifying: verify, explain;
+             listing: presets, init
 options      what several of them take; files: how they write results and figures
 errors       the exit code and the sentences of what went wrong
 
@@ -25,6 +26,7 @@ try:
 
     from .. import __version__
     from .errors import INCOMPLETE, INTERRUPTED, USAGE, explained
+    from .listing import init, presets
     from .plotting import plot
     from .running import export, run
     from .sweeping import sweep
@@ -35,7 +37,6 @@ except KeyboardInterrupt:  # most of the start-up time: Ctrl-C there is a Ctrl-C
 __all__ = ["INCOMPLETE", "INTERRUPTED", "USAGE", "app", "main"]
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -59,7 +60,7 @@ def _commands(
     pass
 
 
-_COMMANDS: tuple[Callable[..., None], ...] = (run, sweep, plot, export, verify, explain)
+_COMMANDS: tuple[Callable[..., None], ...] = (run, sweep, plot, export, verify, explain, presets, init)
 for _command in _COMMANDS:  # in the order of the help
     app.command()(_command)
 

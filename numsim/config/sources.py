@@ -6,11 +6,13 @@ higher level one displaces the other.
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib import resources
 from importlib.resources.abc import Traversable
+from itertools import takewhile
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,16 @@ from ..models.samples import Samples
 from .errors import ConfigError, fault, nearest
 from .experiment import Experiment, compose
 
-__all__ = ["Given", "as_experiment", "load", "parse_override", "presets", "read_levels"]
+__all__ = [
+    "Given",
+    "as_experiment",
+    "load",
+    "parse_override",
+    "preset_about",
+    "preset_text",
+    "presets",
+    "read_levels",
+]
 
 Given = str | os.PathLike[str] | Mapping[str, object]
 """What stands for an experiment: the name of a preset, the path of a file, or a mapping as of a file."""
@@ -30,6 +41,22 @@ def presets() -> tuple[str, ...]:
     """Return the names of the presets, each numsim/presets/NAME.toml."""
     files = resources.files("numsim.presets").iterdir()
     return tuple(sorted(file.name[:-5] for file in files if file.name.endswith(".toml")))
+
+
+def preset_text(name: str) -> str:
+    """The file of a preset, as it is written. Raises `ConfigError` for a name that there is not."""
+    known = presets()
+    if name not in known:
+        expected = f"one of {', '.join(known)}; nearest: {nearest(name, known)}"
+        raise ConfigError(fault("preset", show(name), expected))
+    return (resources.files("numsim.presets") / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def preset_about(name: str) -> str:
+    """What a preset is, in a line: the first sentence of the comment that its file begins with."""
+    comment = takewhile(lambda line: line.startswith("# "), preset_text(name).splitlines())
+    text = " ".join(line[2:] for line in comment)
+    return re.split(r"(?<=\.)\s+(?=[A-Z])", text, maxsplit=1)[0]
 
 
 def _preset(name: object, faults: list[str]) -> dict[str, Any]:
@@ -101,14 +128,16 @@ def _on_presets(table: dict[str, Any], faults: list[str]) -> list[dict[str, Any]
     return levels
 
 
-def read_levels(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+def read_levels(path: str | os.PathLike[str], *, preset: bool = False) -> list[dict[str, Any]]:
     """Return the tables of a file or preset as written, unchecked, lowest level first.
+
+    preset : whether the name is a preset's, also where a file in this folder has it.
 
     The key ``preset`` of a table names the level below it, and is left out. A name with a suffix or a
     separator, or of an existing file, is a file; any other is a preset. Raises `ConfigError`.
     """
     faults: list[str] = []
-    levels = _read(path, faults)
+    levels = _read({"preset": path} if preset else path, faults)
     if faults:
         raise ConfigError(*faults)
     return levels

@@ -89,7 +89,8 @@ def critical_core(
     """Strength of the core signal above which it is learned in time, and the minority saved: R1 (7).
 
     c^q = 2 a_0^(2-q) / ((q-2) eta q scale (T_s + 4 p (1-p) (steps - T_s))), T_s the spurious blow-up, or all
-    steps if that is later. The rest as for ``spurious_times``; inf for no step.
+    steps if that is later; inf for no step. core_start, spurious_start, spurious, disagreement, q,
+    learning_rate, scale : as for ``spurious_times``.
     """
     _checked(0.0, q)
     _shared(disagreement)
@@ -103,7 +104,7 @@ def critical_core(
 
 @closed_form
 def spurious_plateau(disagreement: float) -> float:
-    """Training loss between the two: the entropy of p, -p log p - (1-p) log(1-p): R1 (5)."""
+    """Training loss between the two: the entropy -p log p - (1-p) log(1-p) of p, the disagreement: R1 (5)."""
     _shared(disagreement)
     p = disagreement
     return -(p * math.log(p) if p > 0 else 0.0) - (1 - p) * math.log1p(-p)
