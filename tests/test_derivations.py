@@ -6,7 +6,7 @@ import ast
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,14 @@ def test_every_closed_form_belongs_to_a_claim() -> None:
     assert functions == {name for claim in CLAIMS.values() for name in claim.theory}
 
 
+class Few(Trials):
+    """A handful of the draws: enough to call everything. Verdicts are asked for in test_verify."""
+
+    def seeds(self, quick: int, full: int) -> Iterator[int]:
+        """At most eight."""
+        return super().seeds(min(quick, 8), full)
+
+
 @pytest.mark.compiled
 @each
 def test_a_check_calls_its_theory(claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +131,7 @@ def test_a_check_calls_its_theory(claim: Claim, monkeypatch: pytest.MonkeyPatch)
             elif hasattr(value, "cache_clear"):
                 value.cache_clear()
     with np.errstate(all="ignore"):  # as examine does
-        assert claim.check(Trials(claim.id)).verdict == "holds"
+        assert claim.check(Few(claim.id)).comparisons
     assert called == set(claim.theory)
 
 
