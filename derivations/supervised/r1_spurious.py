@@ -219,7 +219,7 @@ def check(
     wrong = Wrong(exchanged, shared, power, left)
     seeds = list(trials.seeds(14, 200))
     comparisons = [
-        *_published(seeds[: trials.pick(4, 30)], wrong),
+        *_published(seeds[: trials.pick(6, 30)], wrong),
         *_races(seeds[: trials.pick(8, 60)], wrong),
         _saved(seeds, wrong),
     ]
