@@ -59,7 +59,6 @@ FORMS: dict[str, dict[str, Any]] = {
     "memorisation_gain": {"output_scale": 1.0},
     "momentum_race": {"momentum": 0.0, "output_scale": 1.0, "loss": 0.01, "max_steps": 100_000},
     "noise_output_tail": {"odd": False},
-    "noisy_test_error": {"odd": False},
     "outcome_ratio": {"flipped": ()},
     "xor_signal": {"share": 0.5, "other": 0.5},
     "signal_race": {"momentum": 0.0},

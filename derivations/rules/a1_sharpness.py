@@ -67,12 +67,20 @@ class Setting(NamedTuple):
     @property
     def radius(self) -> float:
         """r, from A1 (3)."""
-        one = sam_shift(1.0, noise_norm=math.sqrt(self.dim), **self._sizes())
+        one = sam_shift(1.0, noise_norm=math.sqrt(self.dim), **self.sizes)
         return self.shift * self.init / one
 
-    def _sizes(self) -> dict[str, Any]:
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What ``sam_shift`` takes."""
         batch = self.batch or self.samples
         return {"filters": self.filters, "batch": batch, "patches": self.patches, "copies": self.copies}
+
+    @property
+    def words(self) -> str:
+        """Of comparisons."""
+        found = f"delta = {self.shift:g} nu, B = {self.batch or self.samples}, P = {self.patches}"
+        return found + (", copies" if self.copies else "")
 
 
 @lru_cache(maxsize=256)
@@ -128,8 +136,8 @@ def trained(s: Setting, seed: int) -> Run:
     side = (labelled.labels < 0).astype(np.int64)
     first, last = (np.einsum("nmd,pnd->nmp", filters[side], noise) for filters in (arm.initial, arm.filters))
     along = arm.filters @ simulation.instance.signals[0]
-    outputs = [np.maximum(j * along, 0.0).mean(axis=1) for j in (1.0, -1.0)]
-    margins = np.array([outputs[0][0] - outputs[0][1], outputs[1][1] - outputs[1][0]])
+    outputs = np.maximum([along, -along], 0.0).mean(axis=2)  # of +-mu, by the filters' label
+    margins = np.diag(outputs) - np.diag(outputs[:, ::-1])
     true = labelled.true_labels
     counts = np.array(
         [[np.sum((true == j) & (labelled.labels * true == k)) for k in (1, -1)] for j in (1, -1)]
@@ -166,20 +174,17 @@ def _shares(seeds: list[int], wrong: Wrong) -> list[Comparison]:
     """Filters that learn a noise patch at the first look, A1 (4)."""
     found = []
     for s in _SHARES:
-        sizes = s._sizes()
+        sizes = s.sizes
         if not wrong.counted:
             sizes["batch"] = 1
         shift = sam_shift(s.radius, noise_norm=math.sqrt(s.dim), **sizes)
         if wrong.random:  # r/sqrt(2 m d) a coordinate
             shift = s.radius / math.sqrt(2 * s.filters)
-        name = (
-            f"share of filters that learn a noise patch, delta = {s.shift:g} nu, B = {s.batch or s.samples}"
-        )
-        words = f"{name}, P = {s.patches}" + (", copies" if s.copies else "")
+        name = f"share of filters that learn a noise patch, {s.words}"
         draws = [trained(s, seed).share for seed in seeds]
         # delta scatters from batch to batch with the filters that are active: second order in 1/(2 m B).
-        order = s.shift**3 / (8 * s.filters * (s.batch or s.samples))
-        found.append(equals(words, sam_share(shift, s.init), draws, order=order))
+        order = s.shift**3 / (8 * s.filters * s.sizes["batch"])
+        found.append(equals(name, sam_share(shift, s.init), draws, order=order))
     return found
 
 
@@ -194,7 +199,7 @@ _ERRORS = (
 
 def _law(s: Setting, wrong: Wrong) -> dict[str, Any]:
     """What A1 (8) takes, from the setting alone."""
-    shift = sam_shift(s.radius, noise_norm=math.sqrt(s.dim), **s._sizes())
+    shift = sam_shift(s.radius, noise_norm=math.sqrt(s.dim), **s.sizes)
     share = sam_share(shift, s.init) if wrong.off else 0.5
     copies = s.copies and not wrong.independent
     independent = 1 if s.copies else s.noises
@@ -225,8 +230,7 @@ def _errors(seeds: list[int], wrong: Wrong) -> list[Comparison]:
     """Test errors against A1 (8)."""
     found = []
     for s in _ERRORS:
-        words = f"delta = {s.shift:g} nu, B = {s.batch or s.samples}, P = {s.patches}"
-        name = f"test error, {words}" + (", copies" if s.copies else "")
+        name = f"test error, {s.words}"
         expected = patch_test_error(**_law(s, wrong))
         # K1 (13), the first step's push, and sums over a class's samples taken as means: 2/n.
         pushed = _RATE / (4 * math.log(1 / _TARGET)) * (0.5 - expected)
@@ -310,7 +314,7 @@ def _off(seeds: list[int], wrong: Wrong) -> list[Comparison]:
         runs = [run for run in (trained(s, seed) for seed in seeds) if (run.counts[:, 1] <= _FLIPPED).all()]
         name = f"|mu| = {norm:g} at d = {s.dim:g}, delta = {s.shift:g} nu"
         found.append(equals(f"test error, {name}", s.flips, [run.error for run in runs], order=0.02))
-        rate = _RATE * s.samples / s.dim * norm**2 / 2  # eta |mu|^2 n_j/(n m)
+        rate = experiment_of(s).finetuning.learning_rate * norm**2 / (2 * s.filters)  # n_j = n/2
         expected, margins = [], []
         for run in runs:
             for margin, (kept, flipped) in zip(run.margins, run.counts, strict=True):
@@ -352,8 +356,7 @@ def check(
     curve = []
     for s in (Setting(u, strength=x) for u in (0.0, 0.5) for x in _CURVE):
         curve.append((s.shift, s.strength, np.mean([trained(s, k).error for k in few])))
-    ends = [(norm, np.mean([trained(_switched_off(norm), k).error for k in few])) for norm in _OFF]
-    data = {"shares": shares, "curve": np.array(curve), "off": np.array(ends)}
+    data = {"shares": shares, "curve": np.array(curve)}
     return Outcome(comparisons, len(seeds) * len(_ERRORS), data)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +23,7 @@ from numsim.theory import (
     inertia,
     momentum_race,
     momentum_steps,
-    noisy_test_error,
+    noise_output_tail,
 )
 
 if TYPE_CHECKING:
@@ -87,15 +88,23 @@ def _name(momentum: float) -> str:
     return f"beta{momentum:g}".replace(".", "_")
 
 
+class End(NamedTuple):
+    """Leading noise activations (n, ...); test loss and error of the weak clusters, means of both signs."""
+
+    noise: Floats
+    loss: float
+    error: float
+
+
 class Run(NamedTuple):
     """One draw: leading activations at the start, of the signal and of every noise (n, ...), largest last;
-    weak (n,) clusters; and by momentum the ends: signal, noise, steps, test loss and error of the weak.
+    weak (n,) clusters; and the ends by momentum.
     """
 
     signal: Floats
     noise: Floats
     weak: npt.NDArray[np.bool_]
-    ends: dict[float, tuple[Floats, Floats, int, float, float]]
+    ends: dict[float, End]
 
 
 def _own(filters: Floats) -> Floats:
@@ -122,20 +131,16 @@ def trained(s: Setting, seed: int) -> Run:
     simulation = simulate(e, draw(e, seed), seed, record=2)
     instance, clusters = simulation.instance, simulation.instance.labelled.clusters
     assert clusters is not None
-    ends = {}
-    for beta in s.momenta:
-        arm = simulation.arms[_name(beta)]
-        ends[beta] = (*_leading(arm.filters, instance), *_measured(arm))
-    start = next(iter(simulation.arms.values())).initial
-    return Run(*_leading(start, instance), clusters % 2 == 1, ends)
+    arms = [simulation.arms[_name(beta)] for beta in s.momenta]
+    ends = {beta: _end(arm, instance) for beta, arm in zip(s.momenta, arms, strict=True)}
+    return Run(*_leading(arms[0].initial, instance), clusters % 2 == 1, ends)
 
 
-def _measured(arm: Arm) -> tuple[int, float, float]:
-    """Steps; test loss and test error of the weak clusters, the mean of both signs."""
-    assert arm.descent is not None
+def _end(arm: Arm, instance: Instance) -> End:
     test: Any = arm.test
     weak_loss, weak_error = test.loss_by_cluster[1::2], test.error_by_cluster[1::2]
-    return arm.descent.steps, float(weak_loss.mean()), float(weak_error.mean())
+    _, noise = _leading(arm.filters, instance)
+    return End(noise, float(weak_loss.mean()), float(weak_error.mean()))
 
 
 class Wrong(NamedTuple):
@@ -150,20 +155,36 @@ class Wrong(NamedTuple):
 @lru_cache(maxsize=256)
 def _race(s: Setting, seeds: tuple[int, ...], beta: float, power: float) -> MomentumRace:
     """M1 (10) from the starts of all runs."""
-    e, runs = experiment_of(s), _runs(s, seeds)
-    plan = next(plan for plan in e.plans if plan.name == _name(beta)).finetuning
+    return _ends(s, _starts(_runs(s, seeds)), beta, power)
+
+
+def _starts(runs: list[Run]) -> dict[str, npt.NDArray[Any]]:
+    """What ``_ends`` takes of many runs."""
+    return {name: np.stack([getattr(run, name) for run in runs]) for name in ("signal", "noise", "weak")}
+
+
+def _ends(s: Setting, starts: Mapping[str, Any], beta: float, power: float = _Q) -> MomentumRace:
+    """M1 (10) at a momentum beta and the setting's eta/(1 - beta)."""
+    e = experiment_of(s)
+    assert s.momenta[0] == 0
     return momentum_race(
-        np.stack([run.signal for run in runs]),
-        np.stack([run.noise for run in runs]),
-        strengths=np.stack([np.where(run.weak, s.ratio ** (power / _Q), 1.0) for run in runs]),
+        starts["signal"],
+        starts["noise"],
+        strengths=np.where(starts["weak"], s.ratio ** (power / _Q), 1.0),
         filters=_FILTERS,
         q=_Q,
         signal_norm=s.snr * e.noise_norm,
         noise_norm=e.noise_norm,
-        learning_rate=plan.learning_rate,
+        learning_rate=e.plans[0].finetuning.learning_rate * (1 - beta),
         momentum=beta,
         loss=_LOSS,
     )
+
+
+def _outputs(race: MomentumRace, strength: float) -> Floats:
+    """Margins of clusters of this strength, M1 (11)."""
+    outputs: Floats = np.sum((strength * race.signal) ** _Q, axis=-1) / _FILTERS
+    return outputs
 
 
 def _runs(s: Setting, seeds: tuple[int, ...]) -> list[Run]:
@@ -178,9 +199,8 @@ def _weak_losses(s: Setting, seeds: tuple[int, ...], wrong: Wrong) -> tuple[list
     found, rows = [], []
     for beta in s.momenta:
         race = _race(s, seeds, beta if wrong.velocity else 0.0, wrong.power)
-        outputs = np.sum((s.ratio * race.signal) ** _Q, axis=-1) / _FILTERS
-        expected = np.logaddexp(0.0, -outputs)
-        measured = np.array([run.ends[beta][3] for run in runs])
+        expected = np.logaddexp(0.0, -_outputs(race, s.ratio))
+        measured = np.array([run.ends[beta].loss for run in runs])
         mean = float(expected.mean())
         name = f"test loss of the weak clusters, strength {s.ratio:g}, beta = {beta:g}"
         found.append(equals(name, mean, measured - expected + mean, order=0.01, resolution=0.5))
@@ -208,7 +228,7 @@ def _memorised(settings: tuple[Setting, ...], seeds: tuple[int, ...], wrong: Wro
             first = [b ** (2 - _Q) / clock for b, clock in zip(largest, (strong, weak), strict=True)]
             if first[0] < _NEAR or 1 / _NEAR < first[1] < _NEAR:
                 continue
-            end = float(run.ends[0.0][1][run.weak].max())
+            end = float(run.ends[0.0].noise[run.weak].max())
             memorised = end**_Q / _FILTERS > 0.1
             asked += 1
             right += memorised == (first[1] < 1)
@@ -218,6 +238,16 @@ def _memorised(settings: tuple[Setting, ...], seeds: tuple[int, ...], wrong: Wro
 _RACES = ((0.9, 0.01), (0.9, 0.5), (0.97, 0.5), (0.99, 0.1), (0.99, 3.0))
 """Momentum and Lambda of the blow-ups."""
 _RISE = 4.0
+
+
+def _pull(strength: float, beta: float, start: float = 1.0) -> float:
+    """k at Lambda = ``strength``, M1 (3)."""
+    return float(strength * 2 * (1 - beta) ** 2 / (1 + beta) / start ** (_Q - 2))
+
+
+def _steps(strength: float, beta: float) -> float:
+    """Steps of a race at this Lambda, M1 (4)."""
+    return momentum_steps(_RISE, start=1.0, pull=_pull(strength, beta), momentum=beta, q=_Q)
 
 
 @lru_cache(maxsize=1024)
@@ -237,8 +267,7 @@ def _taken(beta: float, strength: float, seed: int, inertial: bool) -> float | N
     start = float(along[leading])
     if start < np.abs(along).max() / 2:  # a larger one on the wrong side may cross, and be first: M1 (6)
         return None
-    # Every sample pulls: k = eta s q |mu|^2/(2m), and Lambda = k a_0^(q-2) (1 + beta)/(2 (1 - beta)^2).
-    pull = strength * 2 * (1 - beta) ** 2 / (1 + beta) / start ** (_Q - 2)
+    pull = _pull(strength, beta, start)  # of all samples: k = eta s q |mu|^2/(2m)
     exact: dict[str, Any] = {"start": start, "pull": pull, "momentum": beta, "q": _Q}
     assert math.isclose(inertia(**exact), strength, rel_tol=1e-9)
     steps = round(momentum_steps(_RISE * start, **exact))
@@ -250,7 +279,7 @@ def _taken(beta: float, strength: float, seed: int, inertial: bool) -> float | N
         "max_steps": steps,
     }
     e = Experiment(**base, finetuning=trained).resolved()
-    arm = simulate(e, draw(e, seed), seed, record=2).direct
+    arm = simulate(e, instance, seed, record=2).direct
     end = float((_own(arm.filters) @ instance.mu)[leading])
     law = exact if inertial else {**exact, "pull": pull / (1 - beta), "momentum": 0.0}
     return momentum_steps(end, **law) / steps
@@ -261,10 +290,8 @@ def _races(seeds: tuple[int, ...], wrong: Wrong) -> list[Comparison]:
     found = []
     for beta, strength in _RACES:
         ratios = [r for seed in seeds if (r := _taken(beta, strength, seed, wrong.inertial)) is not None]
-        pull = strength * 2 * (1 - beta) ** 2 / (1 + beta)
-        steps = momentum_steps(_RISE, start=1.0, pull=pull, momentum=beta, q=_Q)
         name = f"steps to 4 times the start over M1 (4), beta = {beta:g}, Lambda = {strength:g}"
-        found.append(equals(name, 1.0, ratios, order=1.5 / steps, absolute=1e-3))
+        found.append(equals(name, 1.0, ratios, order=1.5 / _steps(strength, beta), absolute=1e-3))
     return found
 
 
@@ -272,10 +299,8 @@ def _race_points(seeds: tuple[int, ...]) -> Floats:
     """Lambda, and steps times 1 - beta, of the first draw's races."""
     rows = []
     for beta, strength in _RACES:
-        pull = strength * 2 * (1 - beta) ** 2 / (1 + beta)
-        steps = momentum_steps(_RISE, start=1.0, pull=pull, momentum=beta, q=_Q)
         ratio = next((r for seed in seeds if (r := _taken(beta, strength, seed, True)) is not None), math.nan)
-        rows.append((strength, steps * ratio * (1 - beta)))
+        rows.append((strength, _steps(strength, beta) * ratio * (1 - beta)))
     return np.array(rows)
 
 
@@ -290,14 +315,13 @@ def _crossing() -> float:
     shares = np.linspace(1 - _WIDTH, 1 + _WIDTH, _MANY)
     filters = np.zeros((2, _MANY, 1))
     filters[0, :, 0] = -small * shares ** (1 / (_Q - 2))
-    pull = critical * 2 * (1 - beta) ** 2 / (1 + beta) / small ** (_Q - 2)
     trained, _ = train(
         filters,
         np.ones((1, 1, 1)),
         np.ones(1),
         q=_Q,
         activation="power",
-        learning_rate=pull * 2 * _MANY / _Q,
+        learning_rate=_pull(critical, beta, small) * 2 * _MANY / _Q,
         momentum=beta,
         max_steps=4000,
         target_loss=0.0,
@@ -317,10 +341,10 @@ def _errors(seeds: tuple[int, ...], wrong: Wrong) -> list[Comparison]:
     found = []
     for beta in _NOISY.momenta:
         race = _race(_NOISY, seeds, beta if wrong.velocity else 0.0, wrong.power)
-        outputs = np.sum((_NOISY.ratio ** (wrong.power / _Q) * race.signal) ** _Q, axis=-1) / _FILTERS
-        expected = np.array([noisy_test_error([x], size, _FILTERS, _Q, odd=True) for x in outputs])
+        outputs = _outputs(race, _NOISY.ratio ** (wrong.power / _Q))
+        expected = noise_output_tail(outputs / size, _FILTERS, _Q, odd=True)
         mean = float(expected.mean())
-        draws = np.array([run.ends[beta][4] for run in runs]) - expected + mean
+        draws = np.array([run.ends[beta].error for run in runs]) - expected + mean
         name = f"test error of the weak clusters, strength {_NOISY.ratio:g}, beta = {beta:g}"
         found.append(equals(name, mean, draws, order=0.02, resolution=0.5))
     return found
@@ -355,14 +379,8 @@ def check(
     name = "smallest Lambda that crosses 0 over M1 (6)"
     comparisons.append(equals(name, 1.0, _crossing(), order=2 * resolved))
     comparisons += [_memorised(_SETTINGS, seeds, wrong), *_errors(more, wrong)]
-    first = _runs(_SETTINGS[0], seeds)
-    data = {
-        "losses": np.concatenate(rows),
-        "signal": np.stack([run.signal for run in first]),
-        "noise": np.stack([run.noise for run in first]),
-        "weak": np.stack([run.weak for run in first]),
-        "races": _race_points(seeds),
-    }
+    starts = _starts(_runs(_SETTINGS[0], seeds))
+    data = {"losses": np.concatenate(rows), "races": _race_points(seeds), **starts}
     return Outcome(comparisons, len(seeds) * len(_SETTINGS) + len(more), data)
 
 
@@ -373,22 +391,8 @@ def figure(evidence: Evidence) -> Figure:
     drawn, (left, right) = panels(2)
     data, s = evidence.outcome.data, _SETTINGS[0]
     betas = np.concatenate([np.linspace(0, 0.9, 7), 1 - np.geomspace(0.08, 0.008, 9)])
-    e = experiment_of(s)
-    curve = []
-    for beta in betas:
-        end = momentum_race(
-            data["signal"],
-            data["noise"],
-            strengths=np.where(data["weak"], s.ratio, 1.0),
-            filters=_FILTERS,
-            q=_Q,
-            signal_norm=s.snr * e.noise_norm,
-            noise_norm=e.noise_norm,
-            learning_rate=e.plans[0].finetuning.learning_rate * (1 - beta),
-            momentum=float(beta),
-            loss=_LOSS,
-        )
-        curve.append(np.logaddexp(0.0, -np.sum((s.ratio * end.signal) ** _Q, axis=-1) / _FILTERS).mean())
+    ends = [_outputs(_ends(s, data, float(beta)), s.ratio) for beta in betas]
+    curve = [np.logaddexp(0.0, -outputs).mean() for outputs in ends]
     left.plot(1 - betas, curve, **PREDICTED)
     left.axhline(curve[0], **{**CONTROL, "label": r"control, gradient descent at $\eta/(1-\beta)$"})
     own = data["losses"][data["losses"][:, 0] == s.ratio]
@@ -398,16 +402,15 @@ def figure(evidence: Evidence) -> Figure:
     left.legend()
     strengths = np.geomspace(3e-3, 30, 40)
     beta = 0.99
-    pulls = strengths * 2 * (1 - beta) ** 2 / (1 + beta)
-    law: dict[str, Any] = {"start": 1.0, "q": _Q}
-    steps = np.array([momentum_steps(_RISE, pull=k, momentum=beta, **law) for k in pulls])
-    slow = np.array([momentum_steps(_RISE, pull=k / (1 - beta), momentum=0.0, **law) for k in pulls])
+    steps = np.array([_steps(x, beta) for x in strengths])
+    law: dict[str, Any] = {"start": 1.0, "momentum": 0.0, "q": _Q}
+    pulls = [_pull(x, beta) / (1 - beta) for x in strengths]
+    slow = np.array([momentum_steps(_RISE, pull=k, **law) for k in pulls])
     right.loglog(strengths, steps * (1 - beta), **PREDICTED)
     right.loglog(
         strengths, slow * (1 - beta), **{**CONTROL, "label": r"control, gradient descent at $\eta/(1-\beta)$"}
     )
-    points = [row for row in data["races"]]
-    right.plot([x for x, _ in points], [t for _, t in points], **MEASURED)
+    right.plot(*data["races"].T, **MEASURED)
     right.set(xlabel=r"$\Lambda$", ylabel=r"steps to four times the start, times $1 - \beta$")
     right.legend()
     return drawn
@@ -434,7 +437,7 @@ CLAIM = Claim(
         "inertia",
         "momentum_race",
         "momentum_steps",
-        "noisy_test_error",
+        "noise_output_tail",
     ),
     figure=figure,
 )

@@ -27,7 +27,7 @@ _INIT = 0.1 / math.sqrt(3 * _DIM)
 
 
 class Setting(NamedTuple):
-    """core, spurious : strengths; disagreement : p; noise : sigma_p; record : steps between test errors."""
+    """core, spurious : strengths; disagreement : p; noise : sigma_p; rate : eta."""
 
     core: float = 0.2
     spurious: float = 1.0
@@ -183,21 +183,26 @@ _NEAR = 1.1
 """Within this factor of the critical time nothing is said: the last steps of a blow-up, and filters alike."""
 
 
+def _from(run: Run, s: Setting) -> dict[str, Any]:
+    """What R1 (6) and (7) take of a run, but for the core's strength or the steps."""
+    core, spurious = run.first.max(axis=1)
+    return {
+        "core_start": core,
+        "spurious_start": spurious,
+        "spurious": s.spurious,
+        "disagreement": s.disagreement,
+        "q": _Q,
+        "learning_rate": s.rate / (1 - s.momentum),
+        "scale": 1.0,
+    }
+
+
 def _saved(seeds: list[int], wrong: Wrong) -> Comparison:
     """Whether the minority is saved by the end, R1 (6) and (7)."""
     asked = wrongly = 0
     for s in _SEVERAL:
         for run in (trained(s, seed) for seed in seeds):
-            core, spurious = run.first.max(axis=1)
-            law: dict[str, Any] = {
-                "core_start": core,
-                "spurious_start": spurious,
-                "spurious": s.spurious,
-                "disagreement": s.disagreement if wrong.shared else 0.0,
-                "q": _Q,
-                "learning_rate": s.rate / (1 - s.momentum),
-                "scale": 1.0,
-            }
+            law = _from(run, s if wrong.shared else s._replace(disagreement=0.0))
             times = spurious_times(core=s.core ** (wrong.power / _Q), **law)
             least = critical_core(s.steps, **law)
             if 1 / _NEAR < times.core / s.steps < _NEAR:
@@ -226,18 +231,8 @@ def check(
     rows = []
     for s in _SEVERAL:
         for run in (trained(s, seed) for seed in seeds):
-            core, spurious = run.first.max(axis=1)
-            times = spurious_times(
-                core_start=core,
-                spurious_start=spurious,
-                core=s.core,
-                spurious=s.spurious,
-                disagreement=s.disagreement,
-                q=_Q,
-                learning_rate=s.rate / (1 - s.momentum),
-                scale=1.0,
-            )
-            rows.append((s.steps / times.core, run.minority, s.disagreement))
+            times = spurious_times(core=s.core, **_from(run, s))
+            rows.append((s.steps / times.core, run.minority))
     return Outcome(comparisons, len(seeds) * len(_SEVERAL), {"saved": np.array(rows)})
 
 

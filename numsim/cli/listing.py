@@ -14,8 +14,6 @@ from .options import Json, typed_path
 
 __all__ = ["init", "presets"]
 
-SCHEMA = 1
-
 
 def presets(as_json: Json = False) -> None:
     """List the presets: what each is, and whether it is a sweep."""
@@ -26,12 +24,12 @@ def presets(as_json: Json = False) -> None:
         {
             "name": name,
             "about": preset_about(name),
-            "sweep": any("sweep" in level for level in read_levels(name, preset=True)),
+            "sweep": any("sweep" in level for level in read_levels({"preset": name})),
         }
         for name in known()
     ]
     if as_json:
-        print(json.dumps({"schema": SCHEMA, "presets": rows}))
+        print(json.dumps({"schema": 1, "presets": rows}))
         return
     from rich.console import Console
     from rich.table import Table

@@ -45,10 +45,8 @@ def presets() -> tuple[str, ...]:
 
 def preset_text(name: str) -> str:
     """The file of a preset, as it is written. Raises `ConfigError` for a name that there is not."""
-    known = presets()
-    if name not in known:
-        expected = f"one of {', '.join(known)}; nearest: {nearest(name, known)}"
-        raise ConfigError(fault("preset", show(name), expected))
+    if name not in presets():
+        raise ConfigError(_unknown(name, "one of"))
     return (resources.files("numsim.presets") / f"{name}.toml").read_text(encoding="utf-8")
 
 
@@ -60,12 +58,16 @@ def preset_about(name: str) -> str:
 
 
 def _preset(name: object, faults: list[str]) -> dict[str, Any]:
-    known = presets()
-    if name in known:
+    if name in presets():
         return _parse(resources.files("numsim.presets") / f"{name}.toml", f"{name}.toml", faults)
-    near = nearest(str(name), known)
-    faults.append(fault("preset", show(name), f"a file or one of {', '.join(known)}; nearest: {near}"))
+    faults.append(_unknown(name, "a file or one of"))
     return {}
+
+
+def _unknown(name: object, expected: str) -> str:
+    known = presets()
+    near = nearest(str(name), known)
+    return fault("preset", show(name), f"{expected} {', '.join(known)}; nearest: {near}")
 
 
 def _parse(file: Path | Traversable, name: str, faults: list[str]) -> dict[str, Any]:
@@ -128,16 +130,14 @@ def _on_presets(table: dict[str, Any], faults: list[str]) -> list[dict[str, Any]
     return levels
 
 
-def read_levels(path: str | os.PathLike[str], *, preset: bool = False) -> list[dict[str, Any]]:
-    """Return the tables of a file or preset as written, unchecked, lowest level first.
-
-    preset : whether the name is a preset's, also where a file in this folder has it.
+def read_levels(given: Given) -> list[dict[str, Any]]:
+    """Return the tables of a file, preset or mapping as written, unchecked, lowest level first.
 
     The key ``preset`` of a table names the level below it, and is left out. A name with a suffix or a
     separator, or of an existing file, is a file; any other is a preset. Raises `ConfigError`.
     """
     faults: list[str] = []
-    levels = _read({"preset": path} if preset else path, faults)
+    levels = _read(given, faults)
     if faults:
         raise ConfigError(*faults)
     return levels

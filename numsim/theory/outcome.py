@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .inversion import sine_integral
 from .powers import closed_form
 
 __all__ = [
@@ -248,17 +249,15 @@ def memorised_test_loss(signals: npt.ArrayLike, noise_size: float, filters: int,
 
 
 @closed_form
-def noisy_test_error(
-    signals: npt.ArrayLike, noise_size: float, filters: int, q: float, *, odd: bool = False
-) -> float:
+def noisy_test_error(signals: npt.ArrayLike, noise_size: float, filters: int, q: float) -> float:
     """Test error where filters hold none of the fresh noise, (1/2) sum_j P(N > S_j): S2 (15), S3 (7).
 
-    signals, noise_size, filters, q : as for ``memorised_test_loss``; odd : of the activation sign(z) |z|^q.
-    1/2 less the noise's density times the signal if that is small.
+    signals, noise_size, filters, q : as for ``memorised_test_loss``. 1/2 less the noise's density times
+    the signal if that is small.
     """
     margins = np.asarray(signals, dtype=np.float64)
     values = np.where(margins == 0, 0.0, margins / noise_size)  # also where there is no noise
-    return float(np.mean(noise_output_tail(values, filters, q, odd=odd)))
+    return float(np.mean(noise_output_tail(values, filters, q)))
 
 
 @closed_form
@@ -272,18 +271,13 @@ def noise_output_tail(values: npt.ArrayLike, filters: int, q: float, *, odd: boo
     values : x, any shape; filters : m; q : power. odd : D is the sum of sign(g) |g|^q over all 2m Gaussians,
     phi = E cos(t |g|^q) -> 0, M1 (12): no atom, and 2m filters that may be large.
     """
-    from scipy.special import ndtr, sici
+    from scipy.special import ndtr
 
     times, transform = _transform(filters, float(q), odd)
     x = np.asarray(values, dtype=np.float64)
     far = np.abs(x) > _FAR * _deviation(filters, q, odd)
-    near = np.where(far | (x == 0), 1.0, x)[..., None]
-    # Linear between nodes, h = alpha + beta t: int h sin(t x)/t dt = alpha Si(t x) - beta cos(t x)/x.
-    slope = np.diff(transform) / np.diff(times)
-    level = transform[:-1] - slope * times[:-1]
-    sine = sici(near * times)[0]
-    parts = np.diff(sine) @ level - (np.diff(np.cos(near * times)) @ slope) / near[..., 0]
-    smooth = np.where(x == 0, 0.0, (sine[..., 0] * transform[0] + parts) / math.pi)
+    near = np.where(far | (x == 0), 1.0, x)
+    smooth = np.where(x == 0, 0.0, sine_integral(near, times, transform))
     rare = np.minimum(0.5, (1 + odd) * filters * ndtr(-(np.abs(x) ** (1 / q))))
     silent = 0.0 if odd else 4.0**-filters
     tail: Floats = np.where(

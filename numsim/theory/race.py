@@ -66,15 +66,17 @@ def race(
     _check(q)
     rate = learning_rate * output_scale * q * (q - 2) / (2 * samples * filters)
 
-    def time(strength: float, start: float) -> float:
-        pull = rate * strength * power(max(start, 0.0), q - 2)
-        return 1 / pull if pull > 0 else math.inf
-
-    signal = time(max(class_samples, 0.0) * signal_norm**2, signal_start)
-    noise = time(noise_norm**2, noise_start)
+    signal = blow_up_time(rate * (max(class_samples, 0.0) * signal_norm**2), signal_start, q)
+    noise = blow_up_time(rate * noise_norm**2, noise_start, q)
     if math.isinf(signal):
         return Race(signal, noise, 0.0)
     return Race(signal, noise, noise / signal if signal > 0 else math.inf)
+
+
+def blow_up_time(rate: float, start: float, q: float) -> float:
+    """1/(c x_0^(q-2)), when dx/dt = c x^(q-1)/(q-2) blows up, S1 (4); inf where nothing moves."""
+    pull = rate * power(max(start, 0.0), q - 2)
+    return 1 / pull if pull > 0 else math.inf
 
 
 @closed_form

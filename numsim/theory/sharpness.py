@@ -16,8 +16,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from .inversion import sine_integral
 from .powers import closed_form
-from .relu import _rectified
+from .relu import _rectified, memorised_margin
 
 __all__ = ["patch_signal", "patch_test_error", "sam_share", "sam_shift", "signal_margin"]
 
@@ -82,19 +83,11 @@ def patch_test_error(
     signal : x of ``patch_signal``; inverse : beta; filters : m; patches : P; copies : whether the noise is
     one draw; flip_probability : p of test labels; initial : as for ``relu_test_error``, in the unit of x.
     """
-    from scipy.special import sici
-
     noises = 1 if copies else _noises(patches)
-    times, transform = _transform(inverse - 1 + initial, filters)
-    power = transform**noises
-    # Linear between the nodes, as in S2 (16).
-    slope = np.diff(power) / np.diff(times)
-    level = power[:-1] - slope * times[:-1]
     if signal == 0:
         return 0.5
-    sine = sici(signal * times)[0]
-    parts = np.diff(sine) @ level - np.diff(np.cos(signal * times)) @ slope / signal
-    wrong = min(max(0.5 - (float(parts) + float(sine[0])) / math.pi, 0.0), 1.0)
+    times, transform = _transform(inverse - 1 + initial, filters)
+    wrong = min(max(0.5 - float(sine_integral(signal, times, transform**noises)), 0.0), 1.0)
     return flip_probability + (1 - 2 * flip_probability) * wrong
 
 
@@ -103,7 +96,7 @@ def signal_margin(steps: float, *, rate: float, flipped: float) -> float:
     """Margin F of a class that the signal alone holds, after some steps from 0: A1 (10).
 
     dF/dt = h (1/(1 + e^F) - p), towards log((1 - p)/p):
-        h t = (F - (1/p) log((1 - p - p e^F)/(1 - 2 p)))/(1 - p),  at p = 0: F + e^F - 1.
+        h t = (F - (1/p) log((1 - p - p e^F)/(1 - 2 p)))/(1 - p),  at p = 0 ``memorised_margin``.
     steps : t >= 0; rate : h = eta s^2 |mu|^2 n_j/(n m), n_j the samples of the class; flipped : p_j, the
     share of them whose label is flipped, below 1/2.
     """
@@ -115,19 +108,19 @@ def signal_margin(steps: float, *, rate: float, flipped: float) -> float:
     if not 0 <= time < math.inf:
         raise ValueError(f"rate times steps is {time!r}, expected a finite number >= 0")
 
+    most = float(memorised_margin(steps, rate))
+    if flipped == 0:
+        return most
+
     def gone(margin: float) -> float:
-        pull = math.expm1(margin)
-        if flipped == 0:
-            return margin + pull - time
-        ahead = pull / (1 - 2 * flipped)
+        ahead = math.expm1(margin) / (1 - 2 * flipped)
         share = flipped * ahead  # of the way to the end
         if share >= 1:
             return math.inf
         slower = -math.log1p(-share) / share if share > 0 else 1.0
         return (margin + ahead * slower) / kept - time
 
-    # Without flips F + e^F - 1 = h t, which is more.
-    end = min(math.log(kept / flipped) if flipped > 0 else math.inf, math.log1p(time)) * (1 - 1e-15)
+    end = min(math.log(kept / flipped), most) * (1 - 1e-15)
     return end if gone(end) <= 0 else float(brentq(gone, 0.0, end, xtol=1e-12))
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from .momentum import _checked
 from .powers import closed_form, power
+from .race import blow_up_time
 
 __all__ = ["SpuriousTimes", "critical_core", "signal_race", "spurious_plateau", "spurious_times"]
 
@@ -33,10 +34,9 @@ def _shared(disagreement: float) -> None:
         raise ValueError(f"disagreement is {disagreement!r}, expected a share from 0 to below 1/2")
 
 
-def _time(start: float, pull: float, q: float) -> float:
-    """x_0^(2-q) / ((q-2) k), the blow-up time at dx/dt = k x^(q-1)."""
-    gain = (q - 2) * pull * power(max(start, 0.0), q - 2)
-    return 1 / gain if gain > 0 else math.inf
+def _first(start: float, spurious: float, disagreement: float, q: float, rate: float) -> float:
+    """T_spur of R1 (3); rate : (q-2) eta q scale."""
+    return blow_up_time(rate * power(spurious, q) * (1 - 2 * disagreement) / 2, start, q)
 
 
 @closed_form
@@ -63,9 +63,9 @@ def spurious_times(
     """
     _checked(0.0, q)
     _shared(disagreement)
-    rate = learning_rate * q * scale
-    first = _time(spurious_start, rate * power(spurious, q) * (1 - 2 * disagreement) / 2, q)
-    alone = _time(core_start, rate * power(core, q) / 2, q)
+    rate = (q - 2) * learning_rate * q * scale
+    first = _first(spurious_start, spurious, disagreement, q, rate)
+    alone = blow_up_time(rate * power(core, q) / 2, core_start, q)
     if alone <= first:
         return SpuriousTimes(math.inf, alone)
     left = 4 * disagreement * (1 - disagreement)  # of the pull
@@ -94,12 +94,12 @@ def critical_core(
     """
     _checked(0.0, q)
     _shared(disagreement)
-    rate = learning_rate * q * scale
-    first = min(_time(spurious_start, rate * power(spurious, q) * (1 - 2 * disagreement) / 2, q), steps)
+    rate = (q - 2) * learning_rate * q * scale
+    first = min(_first(spurious_start, spurious, disagreement, q, rate), steps)
     full = first + 4 * disagreement * (1 - disagreement) * (steps - first)
     if full == 0:
         return math.inf
-    return power(_time(core_start, rate / 2, q) / full, 1 / q)
+    return power(blow_up_time(rate / 2, core_start, q) / full, 1 / q)
 
 
 @closed_form
