@@ -50,6 +50,21 @@ def test_times_are_those_of_the_race(p: float, core: float) -> None:
     assert (times.spurious < times.core) == (late[1, 0] > 100 * start)
 
 
+@pytest.mark.parametrize("p", [0.05, 0.3])
+def test_the_spurious_signal_blows_up_at_its_time(p: float) -> None:
+    start = 1e-3
+    times = spurious_times(
+        core_start=start, spurious_start=start, core=0.3, spurious=1.0, disagreement=p, **LAW
+    )
+    law: dict[str, Any] = {"coefficients": [[0.3, 1.0], [0.3, -1.0]], "weights": [1 - p, p], **LAW}
+    early, late = (
+        signal_race([[start], [start]], steps=round(share * times.spurious), **law)[1, 0]
+        for share in (0.98, 1.02)
+    )
+    assert early == pytest.approx(start / 0.02, rel=0.05)  # x_0/(1 - t/T) at q = 3
+    assert late**3 == pytest.approx(math.log((1 - p) / p), rel=0.01)  # the plateau, R1 (4)
+
+
 def test_the_critical_strength_is_where_the_time_is_up() -> None:
     starts: dict[str, Any] = {
         "core_start": 0.01,
